@@ -1,0 +1,70 @@
+/*
+ * whend.yaml: what it says, checked and with defaults filled in. The commented example is
+ * config/whend.yaml. Every error is one line "FILE:LINE:COLUMN: key: reason (remedy)"; an unknown
+ * key is an error that names the nearest known one.
+ */
+#ifndef WHEN_CONFIG_CONFIG_H
+#define WHEN_CONFIG_CONFIG_H
+
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { CONFIG_NAME_BYTES = 64, CONFIG_MAX_CAMERAS = 256, CONFIG_MAX_WATCHES = 256 };
+
+typedef struct CameraConfig {
+    char name[CONFIG_NAME_BYTES]; /* [a-z0-9][a-z0-9_-]*, unique */
+    char *url; /* rtsp://, rtsps://, or an absolute path (relative ones: to the config file) */
+    bool is_file;
+    char *transport;  /* "tcp" or "udp" */
+    char *credential; /* name of a credential, or NULL: see credential.h */
+    double fps_min, fps_base, fps_max;
+    int64_t start_utc_us; /* `start:` of a file, 0: none */
+    int64_t start_utc_err_us;
+    bool record; /* default: true for streams, false for files */
+    int64_t segment_us;
+    uint64_t keep_bytes;
+    int64_t stall_us;
+} CameraConfig;
+
+typedef struct WatchConfig {
+    char name[CONFIG_NAME_BYTES];
+    char *question;
+    char **cameras; /* [n_cameras]; none: all */
+    size_t n_cameras;
+    int64_t join_gap_us;
+    int64_t min_duration_us;
+} WatchConfig;
+
+typedef struct Config {
+    char *state_dir;
+    char *runtime_dir; /* ipc sockets */
+    char *log_level;
+    char *model_path;
+    char *model_dtype; /* "bf16" or "f32" */
+    int model_threads; /* 0: one a core */
+    int model_max_answer_tokens;
+    int64_t window_us;  /* seconds of video that one question sees */
+    int64_t overlap_us; /* by which neighbouring windows overlap */
+    int64_t
+        boundary_error_us; /* how far the model's own boundaries are off, added to every error */
+    char *events_endpoint; /* PUB; default ipc://RUNTIME_DIR/events.ipc */
+    char *query_endpoint;  /* ROUTER; default ipc://RUNTIME_DIR/query.ipc */
+    CameraConfig *cameras;
+    size_t n_cameras;
+    WatchConfig *watches;
+    size_t n_watches;
+} Config;
+
+/* EX_NOINPUT or EX_CONFIG. */
+int config_read(const char *path, Config *config, Error *err);
+void config_deinit(Config *config); /* safe on zeroed */
+
+bool camera_config_equal(const CameraConfig *a, const CameraConfig *b); /* for SIGHUP */
+bool watch_config_equal(const WatchConfig *a, const WatchConfig *b);
+/* Does this watch look at this camera? */
+bool watch_config_covers(const WatchConfig *watch, const char *camera);
+
+#endif

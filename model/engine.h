@@ -1,0 +1,37 @@
+/*
+ * Engine: one model directory, loaded, packed and immutable; shared by any number of threads.
+ * Timeline: one growing context over it (tokens, position ids, KV cache); belongs to one thread.
+ */
+#ifndef WHEN_MODEL_ENGINE_H
+#define WHEN_MODEL_ENGINE_H
+
+#include "base/err.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct Engine Engine;
+typedef struct Timeline Timeline;
+
+typedef enum EngineDtype { ENGINE_F32, ENGINE_BF16 } EngineDtype;
+
+typedef struct EngineOptions {
+    EngineDtype dtype; /* of weights and products; accumulation is f32 in both */
+    int threads;       /* 0: one a core */
+    const char *lora;  /* a PEFT adapter directory to merge at load, or NULL */
+} EngineOptions;
+
+/* EX_NOINPUT: no such directory or file; EX_DATAERR: damaged or unsupported, with the name of the
+ * file and tensor or key and the reason; EX_OSERR: no memory. */
+int engine_open(const char *directory, const EngineOptions *options, Engine **engine, Error *err);
+void engine_free(Engine *engine);
+
+const char *engine_name(const Engine *engine); /* last part of the directory + short config hash */
+const char *
+engine_notice(const Engine *engine);             /* README-like one-liner from the directory's
+                                                    "whend_notice" in generation_config.json, or "" */
+int engine_cell_px(const Engine *engine);        /* patch * merge: 28 */
+int64_t engine_min_pixels(const Engine *engine); /* of preprocessor_config.json */
+int64_t engine_max_pixels(const Engine *engine);
+
+#endif

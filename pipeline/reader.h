@@ -1,0 +1,43 @@
+/*
+ * Reads a video file from begin to end, in the caller's thread: for whenscan and for archive jobs.
+ * Frames come sampled, sized for the model and with their UTC where the file knows it.
+ */
+#ifndef WHEN_PIPELINE_READER_H
+#define WHEN_PIPELINE_READER_H
+
+#include "base/err.h"
+#include "pipeline/frame.h"
+
+typedef struct Reader Reader;
+
+typedef struct ReaderOptions {
+    double fps;  /* sampled at this rate, by presentation time; 0: every picture */
+    int cell_px; /* 28 */
+    int64_t min_pixels, max_pixels;
+    int64_t start_utc_us; /* configured UTC of the first picture; 0: from the container, if there */
+    int64_t start_utc_err_us;
+    int64_t from_pts_us; /* pictures before this are not returned (seeks); 0: from the begin */
+    int64_t to_pts_us;   /* nor at or after this; 0: to the end */
+} ReaderOptions;
+
+typedef struct ReaderInfo {
+    int width, height;       /* of the file's pictures, after rotation */
+    double fps;              /* nominal, 0 if unknown */
+    double duration_s;       /* 0 if unknown */
+    int64_t creation_utc_us; /* 0 if unknown */
+    char codec[32];
+} ReaderInfo;
+
+enum { READER_END = 1 };
+
+/* gst_init is done by the first call. EX_NOINPUT: no such file; EX_DATAERR: not a video, truncated
+ * beyond use, or no decoder (then the Debian package that has it is named). */
+int reader_open(const char *path, const ReaderOptions *options, Reader **reader, Error *err);
+void reader_free(Reader *reader);
+const ReaderInfo *reader_info(const Reader *reader);
+
+/* The next sampled frame; frame->rgb is borrowed until the next call. 0, READER_END, or -errno. A
+ * file that breaks off in the middle gives what could be decoded, then an error. */
+int reader_next(Reader *reader, Frame *frame, Error *err);
+
+#endif

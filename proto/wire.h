@@ -1,0 +1,73 @@
+/*
+ * Messages on ZeroMQ sockets: protobuf in the first part behind the routing parts, raw pixels in
+ * parts behind it; sizes bounded before anything is parsed. A socket belongs to one thread.
+ */
+#ifndef WHEN_PROTO_WIRE_H
+#define WHEN_PROTO_WIRE_H
+
+#include "base/err.h"
+#include "proto/event.pb-c.h"
+#include "proto/query.pb-c.h"
+#include "proto/worker.pb-c.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <zmq.h>
+
+enum {
+    WIRE_VERSION = 1,
+    WIRE_MAX_MESSAGE_BYTES = 1 << 20, /* a protobuf part */
+    WIRE_MAX_PIXEL_BYTES = 64 << 20,  /* one frame */
+    WIRE_MAX_PIXEL_PARTS = 1024,      /* frames of one job */
+    WIRE_MAX_ID_BYTES = 64,           /* routing id of a ROUTER's peer */
+    WIRE_MAX_TOPIC_BYTES = 160
+};
+
+/* What wire_receive found. */
+enum {
+    WIRE_NOTHING = 1, /* no message waits (ZMQ_DONTWAIT) */
+    WIRE_REFUSED = 2  /* a message was read and thrown away: too large, too many or too few parts */
+};
+
+/* A received message. Zero it before first use; wire_message_clear or _deinit releases it. */
+typedef struct WireMessage {
+    uint8_t id[WIRE_MAX_ID_BYTES]; /* ROUTER: the peer's routing id */
+    size_t id_bytes;
+    zmq_msg_t body; /* the protobuf part */
+    bool has_body;
+    zmq_msg_t *pixels; /* [n_pixels] */
+    size_t n_pixels;
+    size_t capacity;
+} WireMessage;
+
+void wire_message_clear(WireMessage *m);
+void wire_message_deinit(WireMessage *m);
+
+/* Reads one whole multipart message without waiting. has_id: the socket is a ROUTER. 0, or
+ * WIRE_NOTHING, WIRE_REFUSED, or -errno. After anything but 0 the message is empty. */
+int wire_receive(void *socket, bool has_id, WireMessage *m);
+
+static inline const uint8_t *wire_body(WireMessage *m, size_t *bytes)
+{
+    *bytes = zmq_msg_size(&m->body);
+    return zmq_msg_data(&m->body);
+}
+
+/* Sends [id], message [, pixels...]. id NULL: not a ROUTER. The pixel parts are handed over (they
+ * are empty afterwards) when the call succeeds. Never waits: -EAGAIN when the peer's queue is full,
+ * -EHOSTUNREACH when a ROUTER does not know the peer, -EMSGSIZE when a part is too large. */
+int wire_send(void *socket, const uint8_t *id, size_t id_bytes, const ProtobufCMessage *message,
+              zmq_msg_t *pixels, size_t n_pixels);
+
+/* Sends topic, message on a PUB socket. */
+int wire_publish(void *socket, const char *topic, const ProtobufCMessage *message);
+
+/* Sets LINGER, high-water mark, maximal message size and, for a ROUTER, ROUTER_MANDATORY. */
+int wire_socket_init(void *socket, int linger_ms, int high_water_mark);
+
+/* Binds; an "ipc://" address gets its folder checked and a stale socket file removed, mode 0660.
+ * EX_CANTCREAT/EX_UNAVAILABLE with the address, the reason and the remedy otherwise. */
+int wire_bind(void *socket, const char *endpoint, Error *err);
+
+#endif
