@@ -137,15 +137,15 @@ int clock_parse_utc(const char *text, int64_t *utc_us)
     return 0;
 }
 
-void clock_format_mmss(double seconds, char text[16])
+void clock_format_mmss(double seconds, char text[CLOCK_MMSS_TEXT_BYTES])
 {
     if (!(seconds > 0))
         seconds = 0;
     if (seconds > 5999999)
         seconds = 5999999;
     long hundredths = lround(seconds * 100);
-    snprintf(text, 16, "%02ld:%02ld.%02ld", hundredths / 6000, hundredths / 100 % 60,
-             hundredths % 100);
+    snprintf(text, CLOCK_MMSS_TEXT_BYTES, "%02ld:%02ld.%02ld", hundredths / 6000,
+             hundredths / 100 % 60, hundredths % 100);
 }
 
 int clock_parse_mmss(const char *text, double *seconds)

@@ -10,7 +10,8 @@
 
 #define US_PER_S INT64_C(1000000)
 
-#define CLOCK_UTC_TEXT_BYTES 40 /* enough for clock_format_utc with its NUL */
+#define CLOCK_UTC_TEXT_BYTES  80 /* enough for clock_format_utc of any int64, with its NUL */
+#define CLOCK_MMSS_TEXT_BYTES 32
 
 int64_t clock_utc_us(void);
 int64_t clock_monotonic_us(void);
@@ -23,7 +24,7 @@ void clock_format_utc(int64_t utc_us, char text[CLOCK_UTC_TEXT_BYTES]);
 int clock_parse_utc(const char *text, int64_t *utc_us);
 
 /* "mm:ss.ff" as the model writes times (minutes may pass 59). seconds < 0 becomes 0. */
-void clock_format_mmss(double seconds, char text[16]);
+void clock_format_mmss(double seconds, char text[CLOCK_MMSS_TEXT_BYTES]);
 
 /* "mm:ss", "mm:ss.ff", "hh:mm:ss.ff" or plain seconds to *seconds; -EINVAL otherwise. */
 int clock_parse_mmss(const char *text, double *seconds);
