@@ -63,8 +63,19 @@ int wire_send(void *socket, const uint8_t *id, size_t id_bytes, const ProtobufCM
 /* Sends topic, message on a PUB socket. */
 int wire_publish(void *socket, const char *topic, const ProtobufCMessage *message);
 
+/* Reads one published message without waiting: topic and body, as wire_receive. */
+int wire_receive_published(void *socket, char topic[WIRE_MAX_TOPIC_BYTES + 1], WireMessage *m);
+
 /* Sets LINGER, high-water mark, maximal message size and, for a ROUTER, ROUTER_MANDATORY. */
 int wire_socket_init(void *socket, int linger_ms, int high_water_mark);
+
+/* A smaller bound on a part than wire_socket_init's (which lets pixels through): for sockets that
+ * strangers can reach. ZeroMQ drops the connection of a peer that sends more. */
+int wire_socket_limit(void *socket, int64_t max_part_bytes);
+
+/* Does somebody listen on this UNIX socket? 0, else -ECONNREFUSED (a dead one's file), -ENOENT,
+ * -EACCES, -ENAMETOOLONG, ... */
+int wire_probe_ipc(const char *path);
 
 /* Binds; an "ipc://" address gets its folder checked and a stale socket file removed, mode 0660.
  * EX_CANTCREAT/EX_UNAVAILABLE with the address, the reason and the remedy otherwise. */
