@@ -114,7 +114,7 @@ int mrope_positions(const MropeSegment *segments, size_t n_segments, int merge,
             at += segment->length;
             continue;
         }
-        size_t one;
+        size_t one = 0;
         int32_t largest;
         r = place_grids(segment, merge, tokens_per_second, start, t, h, w, &largest);
         if (r < 0)
