@@ -60,7 +60,15 @@ typedef struct Config {
 
 /* EX_NOINPUT or EX_CONFIG. */
 int config_read(const char *path, Config *config, Error *err);
+/* The same from memory: `path` is what errors call it, `folder` (absolute) what relative paths
+ * start from. */
+int config_parse(const char *path, const char *folder, const char *text, size_t bytes,
+                 Config *config, Error *err);
 void config_deinit(Config *config); /* safe on zeroed */
+
+/* "cameras.NAME.url", ...: every key there is, one after another; NULL behind the last. In a buffer
+ * that the next call reuses. */
+const char *config_key(size_t number);
 
 bool camera_config_equal(const CameraConfig *a, const CameraConfig *b); /* for SIGHUP */
 bool watch_config_equal(const WatchConfig *a, const WatchConfig *b);
