@@ -13,6 +13,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define TOKENIZER_MAX_BYTES ((size_t)4 << 20)
+
 typedef struct Tokenizer Tokenizer;
 
 typedef struct TokenIds {
@@ -37,7 +39,7 @@ int32_t tokenizer_size(const Tokenizer *tokenizer);
 /* Appends the ids of text to *ids. added: also look for added tokens ("<|im_end|>") in it; without,
  * such text is ordinary text, which is what a question from outside must be. Bytes that are no
  * UTF-8 are taken as U+FFFD, one for each maximal invalid part. Time is n log n for any text.
- * -ENOMEM only. */
+ * -ENOMEM, or -E2BIG when n is above TOKENIZER_MAX_BYTES. */
 int tokenizer_encode(const Tokenizer *tokenizer, const char *text, size_t n, bool added,
                      TokenIds *ids);
 
