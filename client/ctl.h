@@ -1,0 +1,40 @@
+/*
+ * whenctl: what its verbs share. ctl_print.h has how things look.
+ */
+#ifndef WHEN_CLIENT_CTL_H
+#define WHEN_CLIENT_CTL_H
+
+#include "base/err.h"
+#include "client/when.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { CTL_MAX_NAMES = 256, CTL_MAX_LIMIT = 10000 };
+
+typedef struct Ctl {
+    When *when;
+    /* The command line; names and texts are borrowed from it. */
+    const char *question;
+    int64_t since_us, until_us;   /* 0: no bound */
+    char *cameras[CTL_MAX_NAMES]; /* [n_cameras] */
+    size_t n_cameras;
+    char *watches[CTL_MAX_NAMES];
+    size_t n_watches;
+    uint32_t limit;
+    bool json;
+    bool progress;
+    bool from_now;
+    uint64_t after;
+} Ctl;
+
+/* Each does one verb and returns the program's exit code, or -errno with err filled. */
+int ctl_ask(Ctl *ctl, Error *err);    /* 0: found, 1: not found */
+int ctl_events(Ctl *ctl, Error *err); /* as ctl_ask */
+int ctl_follow(Ctl *ctl, Error *err);
+int ctl_status(Ctl *ctl, Error *err);
+int ctl_cameras(Ctl *ctl, Error *err);
+int ctl_coverage(Ctl *ctl, Error *err);
+
+#endif

@@ -1,0 +1,275 @@
+/* whenctl: the command line of whend. Reads the arguments; each verb has its own file. */
+#include "base/clock.h"
+#include "client/ctl.h"
+#include "config/value.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <locale.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char USAGE[] =
+    "usage: whenctl [--runtime-dir DIR | --endpoint E [--events E]] VERB ...\n"
+    "\n"
+    "  ask \"QUESTION\"   when did it happen? [--since T] [--until T] [--camera C]... [--limit N]\n"
+    "  events           what was found  [--since T] [--until T] [--camera C]... [--watch W]...\n"
+    "                   [--limit N]\n"
+    "  follow           events as they are committed  [--after SEQUENCE] [--progress]\n"
+    "                   [--camera C]... [--watch W]...\n"
+    "  coverage         what was examined, waits or is lost  [--since T] [--until T]\n"
+    "                   [--camera C]... [--watch W]...\n"
+    "  cameras          how the cameras are\n"
+    "  status           how whend is\n"
+    "\n"
+    "  --json           for programs: one object; events and follow: one object a line\n"
+    "  --runtime-dir    folder of whend's sockets (default /run/whend)\n"
+    "  --endpoint       address of its query service instead, and --events of its events\n"
+    "  T                2026-11-23T08:27:47Z, 2026-11-23, or 90s, 10m, 2h, 7d ago\n"
+    "\n"
+    "Exit code of ask: 0 found, 1 not found; of all: 64 and more as in sysexits.h.\n";
+
+enum {
+    RUNTIME_DIR = 256,
+    ENDPOINT,
+    EVENTS,
+    SINCE,
+    UNTIL,
+    CAMERA,
+    WATCH,
+    LIMIT,
+    JSON,
+    PROGRESS,
+    AFTER,
+    HELP,
+    VERSION
+};
+
+static const struct option OPTIONS[] = {{"runtime-dir", required_argument, NULL, RUNTIME_DIR},
+                                        {"endpoint", required_argument, NULL, ENDPOINT},
+                                        {"events", required_argument, NULL, EVENTS},
+                                        {"since", required_argument, NULL, SINCE},
+                                        {"until", required_argument, NULL, UNTIL},
+                                        {"camera", required_argument, NULL, CAMERA},
+                                        {"watch", required_argument, NULL, WATCH},
+                                        {"limit", required_argument, NULL, LIMIT},
+                                        {"json", no_argument, NULL, JSON},
+                                        {"progress", no_argument, NULL, PROGRESS},
+                                        {"after", required_argument, NULL, AFTER},
+                                        {"help", no_argument, NULL, HELP},
+                                        {"version", no_argument, NULL, VERSION},
+                                        {NULL, 0, NULL, 0}};
+
+#define BIT(option) (1U << ((option)-RUNTIME_DIR))
+#define EVERYWHERE  (BIT(RUNTIME_DIR) | BIT(ENDPOINT) | BIT(EVENTS) | BIT(JSON))
+#define SPAN        (BIT(SINCE) | BIT(UNTIL) | BIT(CAMERA))
+
+static const struct Verb {
+    const char *name;
+    int (*run)(Ctl *ctl, Error *err);
+    unsigned options; /* which it understands */
+} VERBS[] = {
+    {"ask", ctl_ask, EVERYWHERE | SPAN | BIT(LIMIT)},
+    {"events", ctl_events, EVERYWHERE | SPAN | BIT(WATCH) | BIT(LIMIT)},
+    {"follow", ctl_follow, EVERYWHERE | BIT(CAMERA) | BIT(WATCH) | BIT(PROGRESS) | BIT(AFTER)},
+    {"coverage", ctl_coverage, EVERYWHERE | SPAN | BIT(WATCH)},
+    {"cameras", ctl_cameras, EVERYWHERE},
+    {"status", ctl_status, EVERYWHERE},
+};
+
+typedef struct Arguments {
+    const char *runtime_dir, *endpoint, *events;
+    unsigned seen; /* BIT of each option that stood there */
+    const struct Verb *verb;
+    Ctl ctl;
+} Arguments;
+
+static int usage_error(Error *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static int usage_error(Error *err, const char *format, ...)
+{
+    char line[300];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(line, sizeof(line), format, args);
+    va_end(args);
+    return error_set(err, EINVAL, EX_USAGE, "%s (whenctl --help)", line);
+}
+
+/* A point of time, or how long ago. */
+static int read_time(const char *option, const char *text, int64_t *utc_us, Error *err)
+{
+    int64_t ago_us;
+    const char *reason;
+    if (clock_parse_utc(text, utc_us) == 0)
+        return 0;
+    if (value_duration(text, &ago_us, &reason) == 0) {
+        *utc_us = clock_utc_us() - ago_us;
+        return 0;
+    }
+    return error_set(err, EINVAL, EX_USAGE,
+                     "%s %.40s: not a time (2026-11-23T08:27:47Z, 2026-11-23, or 90s, 10m, 2h, 7d "
+                     "ago)",
+                     option, text);
+}
+
+static int read_name(const char *option, char *text, char **names, size_t *n, Error *err)
+{
+    const char *reason;
+    if (value_name(text, 64, &reason) < 0)
+        return error_set(err, EINVAL, EX_USAGE, "%s %.64s: %s", option, text, reason);
+    if (*n == CTL_MAX_NAMES)
+        return error_set(err, EINVAL, EX_USAGE, "%s: at most %d are read", option, CTL_MAX_NAMES);
+    names[(*n)++] = text;
+    return 0;
+}
+
+static int read_count(const char *option, const char *text, uint64_t max, uint64_t *count,
+                      Error *err)
+{
+    char *end;
+    errno = 0;
+    unsigned long long value = strtoull(text, &end, 10);
+    if (text[0] < '0' || text[0] > '9' || *end || errno || value > max)
+        return error_set(err, EINVAL, EX_USAGE, "%s %.40s: not a number from 0 to %llu", option,
+                         text, (unsigned long long)max);
+    *count = value;
+    return 0;
+}
+
+static int read_option(Arguments *a, int option, char *text, Error *err)
+{
+    uint64_t count = 0;
+    int rc = 0;
+    a->seen |= BIT(option);
+    switch (option) {
+    case RUNTIME_DIR:
+        a->runtime_dir = text;
+        break;
+    case ENDPOINT:
+        a->endpoint = text;
+        break;
+    case EVENTS:
+        a->events = text;
+        break;
+    case SINCE:
+        return read_time("--since", text, &a->ctl.since_us, err);
+    case UNTIL:
+        return read_time("--until", text, &a->ctl.until_us, err);
+    case CAMERA:
+        return read_name("--camera", text, a->ctl.cameras, &a->ctl.n_cameras, err);
+    case WATCH:
+        return read_name("--watch", text, a->ctl.watches, &a->ctl.n_watches, err);
+    case LIMIT:
+        rc = read_count("--limit", text, CTL_MAX_LIMIT, &count, err);
+        if (rc == 0)
+            a->ctl.limit = (uint32_t)count;
+        break;
+    case JSON:
+        a->ctl.json = true;
+        break;
+    case PROGRESS:
+        a->ctl.progress = true;
+        break;
+    case AFTER:
+        a->ctl.from_now = false;
+        return read_count("--after", text, UINT64_MAX - 1, &a->ctl.after, err);
+    }
+    return rc;
+}
+
+static int check_arguments(Arguments *a, int argc, char **argv, Error *err)
+{
+    if (argc < 1)
+        return usage_error(err, "what to do? ask, events, follow, coverage, cameras or status");
+    for (size_t i = 0; i < sizeof(VERBS) / sizeof(VERBS[0]); i++)
+        if (strcmp(argv[0], VERBS[i].name) == 0)
+            a->verb = &VERBS[i];
+    if (!a->verb)
+        return usage_error(err, "%.40s: no such verb", argv[0]);
+    for (const struct option *o = OPTIONS; o->name; o++)
+        if (a->seen & ~a->verb->options & BIT(o->val))
+            return usage_error(err, "%s has no --%s", a->verb->name, o->name);
+    if (a->runtime_dir && a->endpoint)
+        return usage_error(err, "--runtime-dir and --endpoint name the same thing");
+    if (a->ctl.since_us && a->ctl.until_us && a->ctl.since_us >= a->ctl.until_us)
+        return usage_error(err, "--since is not before --until");
+    if (a->verb->run != ctl_ask)
+        return argc > 1 ? usage_error(err, "%.40s: one word too many", argv[1]) : 0;
+    if (argc > 2)
+        return usage_error(err, "%.40s: put the question into quotes", argv[2]);
+    if (argc < 2 || !argv[1][strspn(argv[1], " \t\n")])
+        return usage_error(err, "ask what?");
+    a->ctl.question = argv[1];
+    if (strlen(argv[1]) > WHEN_MAX_QUESTION_BYTES)
+        return error_set(err, EINVAL, EX_USAGE, "the question has %zu bytes, at most %d are read",
+                         strlen(argv[1]), WHEN_MAX_QUESTION_BYTES);
+    if (!value_is_text(argv[1]))
+        return usage_error(err, "the question is not UTF-8 text");
+    return 0;
+}
+
+static int run(Arguments *a, Error *err)
+{
+    char query[4200], events[4200];
+    WhenOptions options = {.query_endpoint = a->endpoint, .events_endpoint = a->events};
+    if (a->runtime_dir) {
+        char *dir = realpath(a->runtime_dir, NULL);
+        if (!dir)
+            return error_set(err, errno, EX_UNAVAILABLE,
+                             "no whend runs in %.200s: %s (name its runtime_dir)", a->runtime_dir,
+                             strerror(errno));
+        snprintf(query, sizeof(query), "ipc://%s/query.ipc", dir);
+        snprintf(events, sizeof(events), "ipc://%s/events.ipc", dir);
+        free(dir);
+        options.query_endpoint = query;
+        if (!a->events)
+            options.events_endpoint = events;
+    }
+    int rc = when_open(&options, &a->ctl.when, err);
+    if (rc == 0)
+        rc = a->verb->run(&a->ctl, err);
+    when_free(a->ctl.when);
+    if (rc >= 0 && (fflush(stdout) == EOF || ferror(stdout)))
+        return error_set(err, EIO, EX_IOERR, "standard output: %s", strerror(errno));
+    if (rc < 0)
+        error_set(err, -rc, rc == -EBADMSG ? EX_PROTOCOL : EX_OSERR,
+                  rc == -EBADMSG ? "whend answered something else than was asked" : "no memory");
+    return rc;
+}
+
+int main(int argc, char **argv)
+{
+    setlocale(LC_CTYPE, "");
+    static Arguments a;
+    a.ctl.from_now = true;
+    Error err = {0};
+    int rc = 0, option;
+    opterr = 0;
+    while (rc == 0 && (option = getopt_long(argc, argv, ":", OPTIONS, NULL)) != -1) {
+        if (option == HELP) {
+            fputs(USAGE, stdout);
+            return 0;
+        }
+        if (option == VERSION) {
+            puts("whenctl " WHEN_VERSION);
+            return 0;
+        }
+        if (option == ':')
+            rc = usage_error(&err, "%.60s: a value is missing", argv[optind - 1]);
+        else if (option == '?')
+            rc = usage_error(&err, "%.60s: no such option", argv[optind - 1]);
+        else
+            rc = read_option(&a, option, optarg, &err);
+    }
+    if (rc == 0)
+        rc = check_arguments(&a, argc - optind, argv + optind, &err);
+    if (rc == 0)
+        rc = run(&a, &err);
+    if (rc >= 0)
+        return rc;
+    fprintf(stderr, "whenctl: %s\n", err.text);
+    return err.exit_code ? err.exit_code : EX_SOFTWARE;
+}
