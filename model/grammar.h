@@ -28,11 +28,11 @@ typedef enum GrammarSpace {
  * at most 64 items, descriptions of at most 200 bytes. */
 extern const char GRAMMAR_EVENT_LIST_SCHEMA[];
 
-/* Of JSON schema: "type" object ("properties", all required, in the order written), array
- * ("items", "maxItems"), string ("maxLength" in bytes, or "enum", or "pattern": literals, \\escapes
- * and [classes] with {n}, {n,m} or ?), integer, boolean. What else is there is refused by name.
- * eos [n_eos]: the tokens that are allowed at the end, and only there. The tokenizer is kept, not
- * copied. */
+/* Of JSON schema: "type" object ("properties", all required, in the order written), array ("items",
+ * "maxItems"), string ("maxLength" in bytes of JSON text, or "pattern": characters, escapes and
+ * [classes], each once or with {n}, {n,m} or ?). What else is there is refused by name; "required",
+ * "description", "title" and "$schema" are passed over. eos [n_eos]: the tokens that are allowed at
+ * the end, and only there. The tokenizer is kept, not copied. EX_SOFTWARE: the schema is ours. */
 int grammar_compile_schema(const char *schema, GrammarSpace space, const Tokenizer *tokenizer,
                            const int32_t *eos, int n_eos, GrammarRules **rules, Error *err);
 void grammar_rules_free(GrammarRules *rules);
