@@ -1,0 +1,84 @@
+/*
+ * whenscan: one file through the whole model without a daemon. The source gives frames, the
+ * daemon's own cutter makes windows of them, the model answers, the daemon's own segmenter joins
+ * the answers.
+ *
+ * In here "UTC" of cutter and segmenter is the source's own time (pts); real UTC is put beside it
+ * when it is printed.
+ */
+#ifndef WHEN_CLIENT_SCAN_H
+#define WHEN_CLIENT_SCAN_H
+
+#include "base/err.h"
+#include "base/str.h"
+#include "daemon/event.h"
+#include "daemon/window.h"
+#include "model/engine.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { SCAN_MAX_QUESTIONS = 64, SCAN_MAX_QUESTION_BYTES = 1000 };
+
+typedef struct ScanOptions {
+    const char *model, *lora;
+    const char *video;                         /* or: */
+    const char *frames, *pts;                  /* .npy: uint8 [T, H, W, 3] and seconds [T] */
+    const char *questions[SCAN_MAX_QUESTIONS]; /* [n_questions] */
+    size_t n_questions;
+    double fps; /* 0: every picture */
+    int64_t window_us, overlap_us, boundary_error_us;
+    int64_t start_utc_us, start_utc_err_us; /* of the first picture; 0: what the file says */
+    EngineDtype dtype;
+    int threads, max_answer_tokens;
+    bool json, quiet;
+    const char *logits, *positions, *ids; /* .npy files to write, of the first question asked */
+} ScanOptions;
+
+/* --- scan_source.c --- */
+
+typedef struct ScanSource ScanSource;
+
+enum { SCAN_END = 1 };
+
+int scan_source_open(const ScanOptions *options, const Engine *engine, ScanSource **source,
+                     Error *err);
+void scan_source_free(ScanSource *source);
+double scan_source_duration_s(const ScanSource *source); /* 0: unknown */
+
+/* The next frame, its pixels handed over; utc_us is its pts. 0, SCAN_END, or -errno. */
+int scan_source_next(ScanSource *source, WindowFrame *frame, Error *err);
+
+/* UTC minus pts and its error; false when the source does not know. */
+bool scan_source_utc(const ScanSource *source, int64_t *utc_minus_pts_us, int64_t *utc_err_us);
+
+/* --- scan_run.c --- */
+
+typedef struct ScanEvent {
+    Event event; /* times are pts */
+    size_t question;
+} ScanEvent;
+
+typedef struct ScanResult {
+    ScanEvent *events; /* [n], in order of time */
+    size_t n, capacity;
+    size_t windows, frames;
+    int64_t first_pts_us, end_pts_us; /* what was examined, holes included */
+    size_t truncated;                 /* answers cut at max_answer_tokens */
+    bool has_utc;
+    int64_t utc_minus_pts_us, utc_err_us;
+    char model[128], notice[256];
+} ScanResult;
+
+void scan_result_deinit(ScanResult *result); /* safe on zeroed */
+
+/* On an error in the middle of a file *result has what was found before it. */
+int scan_run(const ScanOptions *options, ScanResult *result, Error *err);
+
+/* --- scan_print.c --- */
+
+void scan_print_json(const ScanOptions *options, const ScanResult *result, Str *out);
+void scan_print_text(const ScanOptions *options, const ScanResult *result, Str *out);
+
+#endif
