@@ -47,8 +47,8 @@ class Screen:
             return
         width = shutil.get_terminal_size().columns
         for share, text in self.rows:
-            filled = round(24 * min(max(share, 0.0), 1.0))
-            bar = self.full * filled + self.empty * (24 - filled)
+            filled = round(20 * min(max(share, 0.0), 1.0))
+            bar = self.full * filled + self.empty * (20 - filled)
             self.out.write(f"{bar} {text}"[:width - 1] + "\n")
         self.drawn = len(self.rows)
 

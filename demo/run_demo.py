@@ -51,9 +51,9 @@ def program(name):
     return os.path.join("build", name)
 
 
-def clock(us, day=False):
-    text = datetime.datetime.fromtimestamp(us / 1e6, datetime.timezone.utc)
-    return text.strftime("%Y-%m-%d %H:%M:%S.%f" if day else "%H:%M:%S.%f")[:-4]
+def clock(us):
+    text = datetime.datetime.fromtimestamp((us + 5000) // 10000 / 100, datetime.timezone.utc)
+    return text.strftime("%H:%M:%S.%f")[:-4]
 
 
 class Children:
@@ -118,8 +118,7 @@ class Demo:
         self.dir = tempfile.mkdtemp(prefix="whend-demo-")
         self.config = os.path.join(self.dir, "whend.yaml")
         self.log = os.path.join(self.dir, "log")
-        self.query = f"ipc://{self.dir}/run/query.ipc"
-        self.events_endpoint = f"ipc://{self.dir}/run/events.ipc"
+        self.runtime = os.path.join(self.dir, "run")
         self.begin = time.monotonic()
         self.gate_start_us = None  # UTC of the first picture that the RTSP server sent
         self.progress = {}  # camera: the newest progress line
@@ -135,16 +134,16 @@ class Demo:
         with open(self.log, "w") as log:
             self.daemon = self.children.start([program("whend"), "--config", self.config], stdout=log, stderr=log)
         end = time.monotonic() + 60
-        while not os.path.exists(f"{self.dir}/run/query.ipc") or not os.path.exists(f"{self.dir}/run/events.ipc"):
+        while not all(os.path.exists(f"{self.runtime}/{name}.ipc") for name in ("query", "events")):
             self.check_alive()
             if time.monotonic() > end:
                 raise DemoError(f"whend does not open its sockets: {self.log_end()}")
             time.sleep(0.02)
-        self.follow = self.children.start(self.whenctl("follow", "--json", "--progress"), stdout=subprocess.PIPE, text=True)
+        self.follow = self.children.start(self.whenctl("follow", "--json", "--progress", "--after", "0"), stdout=subprocess.PIPE, text=True)
         self.follow_lines = Lines(self.follow.stdout)
 
     def whenctl(self, *args):
-        return [program("whenctl"), "--endpoint", self.query, *args]
+        return [program("whenctl"), "--runtime-dir", self.runtime, *args]
 
     def server_line(self, key, timeout_s):
         end = time.monotonic() + timeout_s
@@ -160,7 +159,7 @@ class Demo:
         with open(self.config, "w") as file:
             file.write(f"""# Written by ./run demo
 state_dir: {self.dir}/state
-runtime_dir: {self.dir}/run
+runtime_dir: {self.runtime}
 model:
   path: {ROOT}/demo/model
 cameras:
@@ -263,7 +262,7 @@ watches:
                 left = max(GATE_SECONDS + 2 - (time.time() - self.gate_start_us / 1e6), 0)
             tail = "" if left is None else f"  {left:.0f} s left" if share < 1 else "  done"
             rows.append((share, f"{camera}  {progress['frames']} frames  {progress['windows']} windows  "
-                                f"{progress['questions']} questions asked{tail}"))
+                                f"{progress['questions']} questions{tail}"))
         return rows
 
     # --- answers ---
@@ -275,7 +274,7 @@ watches:
         for line in (result.stdout + result.stderr).rstrip().splitlines():
             self.screen.line(line)
         answer = subprocess.run(self.whenctl("ask", question, "--json"), capture_output=True, text=True, timeout=30)
-        if answer.returncode != 0:
+        if answer.returncode not in (0, 1):  # found, not found
             raise DemoError(f"whenctl ask failed: {answer.stderr.strip()}")
         return json.loads(answer.stdout)
 
@@ -340,11 +339,11 @@ watches:
         pids = " ".join(str(child.pid) for child in (self.daemon, self.server))
         print(f"""
 whend is left running (--keep). Look around:
-  build/whenctl --endpoint {self.query} ask "when was the door open?"
-  build/whenctl --endpoint {self.query} events
-  build/whenctl --endpoint {self.query} status
-  build/whenctl --endpoint {self.query} coverage
-  build/whenctl --endpoint {self.query} follow
+  build/whenctl --runtime-dir {self.runtime} ask "when was the door open?"
+  build/whenctl --runtime-dir {self.runtime} events
+  build/whenctl --runtime-dir {self.runtime} status
+  build/whenctl --runtime-dir {self.runtime} coverage
+  build/whenctl --runtime-dir {self.runtime} follow
   its configuration, log and state: {self.dir}
 Stop it and clean up:
   kill {pids}; rm -r {self.dir}""")
