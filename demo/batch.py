@@ -11,6 +11,7 @@ import torch
 
 import text
 from render import HEIGHT, WIDTH
+from score import clipped
 
 MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32) * 255
 STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32) * 255
@@ -18,7 +19,6 @@ ROWS, COLUMNS, TOKENS = 4, 8, 8  # patches, and merged tokens, of one grid
 LONGEST = 16.5  # seconds that a window spans at most
 TIME_BINS = 68
 NEAR, NEAR_BINS = 3.0, 25  # the boundary head's reach in seconds to either side, in bins of 0.25 s; one more says "none"
-SHORTEST = 0.75  # seconds that a cut event must show for a question about it to have a clear answer
 FORCED = {"start", "_time", '":"', '","', "end", "description", ":", ".", " car", " drives", " past", " walks", " by", " runs",
           " is"}
 
@@ -82,18 +82,6 @@ def patchify(frames):
     g = frames.shape[0]
     p = ((frames - MEAN) / STD).reshape(g, 2, ROWS // 2, 2, 14, COLUMNS // 2, 2, 14, 3)
     return np.ascontiguousarray(p.transpose(0, 2, 5, 3, 6, 8, 1, 4, 7)).reshape(g, ROWS * COLUMNS, 1176)
-
-
-def clipped(events, first, last):
-    """Events inside a window, [(type, start, end)] from its first frame, in order of start; and types too cut to ask for."""
-    inside, unclear = [], set()
-    for kind, start, end in events:
-        s, e = max(start, first), min(end, last)
-        if e - s >= SHORTEST:
-            inside.append((int(kind), float(s - first), float(e - first)))
-        elif e - s > -0.3:
-            unclear.add(int(kind))
-    return sorted(inside, key=lambda e: (round(e[1] / text.STEP), e[0], e[1])), unclear
 
 
 def augment(rng, frames):
@@ -179,6 +167,18 @@ class Writer:
             self.questions[words] = [self.vision_end, *self.tokenizer.encode(words), *self.tail]
         return self.questions[words]
 
+    def times_in(self, reply):
+        """Where an answer's times are: [(place before the first character, time in steps)]."""
+        colon = self.tokenizer.encode('":"')[0]
+        digit = {self.tokenizer.encode(str(d))[0]: d for d in range(10)}
+        out = []
+        for i, token in enumerate(reply[:-8]):
+            if token == colon and reply[i + 1] in digit:
+                m1, m2, _, s1, s2, _, f1, f2 = (digit.get(t, 0) for t in reply[i + 1:i + 9])
+                seconds = 600 * m1 + 60 * m2 + 10 * s1 + s2 + f1 / 10 + f2 / 100
+                out.append((i, min(round(seconds / text.STEP), TIME_BINS - 1)))
+        return out
+
     def answer(self, events):
         return [*self.tokenizer.encode(text.answer(events)), self.end]
 
@@ -229,7 +229,7 @@ def make(rng, clips, writer, tokens_per_second, rows_tokens=3000, late=1.0, budg
     head = len(writer.prefix)
     video = n // 2 * TOKENS
     rows = max(3, int(rows_tokens / (head + video + budget)))
-    patches, sights, boundaries, ids, positions, branch, notes, times_bins = [], [], [], [], [], [], [], []
+    patches, sights, boundaries, ids, positions, branch, notes, times_bins, told = ([] for _ in range(9))
     for row in range(rows):
         frames, times, events, unclear, box = window(rng, clips, mode, n)
         patches.append(patchify(frames.reshape(n // 2, 2, HEIGHT, WIDTH, 3)))
@@ -245,6 +245,7 @@ def make(rng, clips, writer, tokens_per_second, rows_tokens=3000, late=1.0, budg
             at = len(row_ids)
             both = question + reply
             notes.append((row, at + len(question) - 1, len(reply), kind, min(count, 4)))
+            told += [(row, at + len(question) + i + c, bin_) for i, bin_ in writer.times_in(reply) for c in range(8)]
             row_ids += both
             row_branch += [k + 1] * len(both)
             row_positions.append(np.tile(text_start + np.arange(len(both)), (3, 1)))
@@ -266,7 +267,9 @@ def make(rng, clips, writer, tokens_per_second, rows_tokens=3000, late=1.0, budg
     answer_at = np.concatenate([w for _, w in where])
     target = id_array[answer_row, answer_at + 1]
     tensor = torch.from_numpy
-    return {"patches": tensor(np.concatenate(patches)), "ids": tensor(id_array), "positions": tensor(position_array),
+    told = torch.tensor(told, dtype=torch.long).reshape(-1, 3)
+    return {"told": (told[:, 0], told[:, 1]), "told_bin": told[:, 2],
+            "patches": tensor(np.concatenate(patches)), "ids": tensor(id_array), "positions": tensor(position_array),
             "mask": mask, "video": (head, head + video), "grids": n // 2,
             "seen": tensor(np.concatenate([s[0] for s in sights])), "place": tensor(np.concatenate([s[1] for s in sights])),
             "placed": tensor(np.concatenate([s[2] for s in sights])), "boundary": tensor(np.stack(boundaries)),

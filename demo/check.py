@@ -3,8 +3,6 @@
     check.py MODEL [--windows 40] [--threads 1]
 """
 import argparse
-import itertools
-import json
 import time
 
 import numpy as np
@@ -14,75 +12,8 @@ import batch
 import text
 from model import Cache, load
 from render import DESCRIPTIONS, HEIGHT, WIDTH, training_clip
+from score import Score, clipped
 from tokenizer import Tokenizer
-
-
-def iou(a, b):
-    both = min(a[1], b[1]) - max(a[0], b[0])
-    return max(0.0, both) / (max(a[1], b[1]) - min(a[0], b[0]))
-
-
-def match(told, true):
-    """Best total overlap, one to one: [(index told or None, overlap)] for each true event. Few events: try all."""
-    if not true:
-        return []
-    table = np.array([[iou(t, e) for e in told] for t in true]).reshape(len(true), len(told))
-    best = [(None, 0.0)] * len(true)
-    if len(told) and len(true) <= 6 and len(told) <= 6:
-        columns = list(range(len(told))) + [None] * len(true)
-        score = -1.0
-        for pick in set(itertools.permutations(columns, len(true))):
-            total = sum(table[i, c] for i, c in enumerate(pick) if c is not None)
-            if total > score:
-                score, best = total, [(c, table[i, c] if c is not None else 0.0) for i, c in enumerate(pick)]
-        return best
-    while table.size and table.max() > 0:
-        i, j = np.unravel_index(table.argmax(), table.shape)
-        best[i] = (int(j), float(table[i, j]))
-        table[i], table[:, j] = -1, -1
-    return best
-
-
-class Score:
-    """Counts and measures over queries of one type (or of all events)."""
-
-    def __init__(self):
-        self.found = [0, 0]
-        self.quiet = [0, 0]
-        self.overlaps, self.start, self.end, self.spurious, self.bad = [], [], [], 0, 0
-
-    def add(self, told, true):
-        """told and true: [(start, end, description)]; told None when it was no valid answer."""
-        if told is None:
-            self.bad += 1
-            told = []
-        if true:
-            self.found[0] += bool(told)
-            self.found[1] += 1
-        else:
-            self.quiet[0] += not told
-            self.quiet[1] += 1
-        used = 0
-        for name in {e[2] for e in true} | {e[2] for e in told}:
-            a, b = [e for e in told if e[2] == name], [e for e in true if e[2] == name]
-            pairs = match(a, b)
-            for (j, value), e in zip(pairs, b):
-                self.overlaps.append(value)
-                if j is not None and value > 0:
-                    used += 1
-                    self.start.append(abs(a[j][0] - e[0]))
-                    self.end.append(abs(a[j][1] - e[1]))
-        self.spurious += len(told) - used
-
-    def mean(self):
-        return float(np.mean(self.overlaps)) if self.overlaps else 0.0
-
-    def row(self):
-        o = np.array(self.overlaps or [0.0])
-        middle = lambda v: float(np.median(v)) if v else 0.0
-        return (f"found {self.found[0]}/{self.found[1]} quiet {self.quiet[0]}/{self.quiet[1]} events {len(self.overlaps)} "
-                f"IoU {o.mean():.3f} R@.5 {(o >= .5).mean():.3f} R@.7 {(o >= .7).mean():.3f} "
-                f"start/end {middle(self.start):.2f}/{middle(self.end):.2f} s spurious {self.spurious} malformed {self.bad}")
 
 
 @torch.no_grad()
@@ -100,7 +31,8 @@ def generate(model, writer, patches, positions, questions, limit=420):
     longest = max(len(q) for qs in questions for q in qs)
     cache = Cache(size + longest + limit)
     cache.place = torch.arange(size).expand(rows, -1)
-    causal = torch.ones(size, cache.capacity, dtype=torch.bool).tril()
+    cache.used = size
+    causal = torch.ones(size, size, dtype=torch.bool).tril()
     model.model(x, where, causal[None, None], cache)
     counts = torch.tensor([len(qs) for qs in questions])
     cache.repeat(counts)
@@ -109,8 +41,9 @@ def generate(model, writer, patches, positions, questions, limit=420):
     length = torch.tensor([len(q) for q in asked])
     ids = torch.tensor([q + [writer.pad] * (longest - len(q)) for q in asked])
     cache.place = size + torch.arange(longest).expand(len(asked), -1)
+    cache.used = size + longest
     slots = torch.arange(cache.capacity)
-    sees = slots[None, None, :] <= (size + torch.arange(longest))[None, :, None]
+    sees = slots[None, None, :cache.used] <= (size + torch.arange(longest))[None, :, None]
     steps = (resume[:, None] + torch.arange(longest)).expand(3, -1, -1)
     states, _ = model.model(embed(ids), steps, sees[:, None], cache)
     now = model.logits(states[torch.arange(len(asked)), length - 1]).argmax(-1)
@@ -125,7 +58,8 @@ def generate(model, writer, patches, positions, questions, limit=420):
             break
         at = size + length + step
         cache.place = at[:, None]
-        sees = slots[None] <= at[:, None]
+        cache.used = int(at.max()) + 1
+        sees = slots[None, :cache.used] <= at[:, None]
         states, _ = model.model(embed(now)[:, None], (resume + length + step)[None, :, None].expand(3, -1, -1),
                                 sees[:, None, None], cache)
         now = model.logits(states[:, 0]).argmax(-1)
@@ -145,7 +79,7 @@ def windows_of(clips, mode, count, seconds=16, seed=5):
         index = np.concatenate(([0], np.cumsum(batch.gaps_for(rng, mode, n))))
         index += rng.integers(0, len(times) - index[-1])
         when = times[index]
-        yield np.asarray(frames[index], np.float32), when - when[0], *batch.clipped(events, when[0], when[-1])
+        yield np.asarray(frames[index], np.float32), when - when[0], *clipped(events, when[0], when[-1])
 
 
 def evaluate(model, writer, clips, mode, count, stretch=1.0, group=10):

@@ -233,10 +233,11 @@ class Qwen(nn.Module):
 
 
 class Cache:
-    """Keys and values of a batch while it is decoded: row b's next token goes to place[b]."""
+    """Keys and values of a batch while it is decoded: row b's next token goes to place[b]; the first
+    `used` places can hold something."""
 
     def __init__(self, capacity):
-        self.capacity, self.store, self.place = capacity, {}, None
+        self.capacity, self.store, self.place, self.used = capacity, {}, None, capacity
 
     def put(self, owner, k, v):
         if id(owner) not in self.store:
@@ -246,7 +247,7 @@ class Cache:
         where = self.place[:, None, :, None].expand_as(k)  # place [B, new tokens]
         keys.scatter_(2, where, k)
         values.scatter_(2, where, v)
-        return keys, values
+        return keys[:, :, :self.used], values[:, :, :self.used]
 
     def repeat(self, counts):
         """Row b becomes counts[b] rows: one prefix, several questions."""

@@ -5,7 +5,7 @@
 CLIPS is the folder that `render.py clips` fills (it may still be filling). The learning rate follows the wall clock, so that its
 decay is complete at --end (UTC) however busy the machine is. OUTDIR is an ordinary Hugging Face directory, replaced file by file.
 What mattered, as measured: targets for what each visual token shows, a time bin for each video token after layer 2, boundaries
-near each grid after layer 3, the question's type on the prompt's last token; Muon for matrices; decay to nothing.
+near each grid after layer 3, the whole time that an answer is telling after layer 4 at each of its characters, the question's type on the prompt's last token; Muon for matrices; decay to nothing.
 """
 import argparse
 import datetime
@@ -32,6 +32,7 @@ class Heads(nn.Module):
         self.sight = nn.Linear(hidden, 8 * 2 * 2)
         self.time = nn.Linear(hidden, batch.TIME_BINS)
         self.boundary = nn.Linear(hidden, 8 * 2 * (batch.NEAR_BINS + 1))
+        self.told = nn.Linear(hidden, batch.TIME_BINS)
         self.kind, self.count = nn.Linear(hidden, 9), nn.Linear(hidden, 5)
 
     def sight_loss(self, tokens, b):
@@ -49,7 +50,7 @@ def losses(model, heads, b):
     first, last = b["video"]
     rows = x.shape[0]
     x = torch.cat((x[:, :first], tokens.view(rows, last - first, -1), x[:, last:]), 1)
-    states, (after2, after3) = model.model(x, b["positions"], b["mask"], keep=(2, 3))
+    states, (after2, after3, after4) = model.model(x, b["positions"], b["mask"], keep=(2, 3, 4))
     out["time"] = F.cross_entropy(heads.time(after2[:, first:last]).flatten(0, 1), b["time"].flatten())
     grid_ends = after3[:, first + batch.TOKENS - 1:last:batch.TOKENS]
     boundary = heads.boundary(grid_ends).view(-1, batch.NEAR_BINS + 1)
@@ -60,13 +61,15 @@ def losses(model, heads, b):
     prompt = b["prompt_end"]
     out["kind"] = F.cross_entropy(heads.kind(after3[prompt]), b["kind"])
     out["count"] = F.cross_entropy(heads.count(states[prompt]), b["count"])
+    if len(b["told_bin"]):
+        out["told"] = F.cross_entropy(heads.told(after4[b["told"]]), b["told_bin"])
     logits = model.logits(states[b["answer"]])
     each = F.cross_entropy(logits, b["target"], reduction="none")
     out["answer"] = (each * b["weight"]).sum() / b["weight"].sum()
     return out
 
 
-WEIGHTS = {"seen": 0.3, "place": 0.3, "time": 0.3, "boundary": 0.3, "kind": 0.2, "count": 0.2, "answer": 1.0}
+WEIGHTS = {"seen": 0.3, "place": 0.3, "time": 0.3, "boundary": 0.3, "kind": 0.2, "count": 0.2, "told": 0.3, "answer": 1.0}
 
 
 def newton_schulz(g, steps=5):
@@ -133,7 +136,7 @@ def work(rank, size, args):
     if args.resume:
         state = torch.load(args.resume)
         model.load_state_dict(state["model"])
-        heads.load_state_dict(state["heads"])
+        heads.load_state_dict(state["heads"], strict=False)
     begin, end = time.time(), end_time(args.end)
     vision_end = begin + args.vision_minutes * 60
     saved, shown, step, sums, count = begin, begin, 0, {}, 0
@@ -157,7 +160,7 @@ def work(rank, size, args):
             done = (now - vision_end) / (end - 20 - vision_end)
             # Warm up, hold, then decay in a straight line to nothing.
             rate = max(0.0, min(1.0, (now - vision_end) / 40, (1 - done) / (1 - args.hold)))
-            b = batch.make(rng, clips, writer, CONFIG["tokens_per_second"], args.tokens, min(1.0, done / 0.25))
+            b = batch.make(rng, clips, writer, CONFIG["tokens_per_second"], args.tokens, min(1.0, done / 0.15))
             parts = losses(model, heads, b)
             total = sum(WEIGHTS[k] * v for k, v in parts.items())
         for _, p in named:
