@@ -407,7 +407,7 @@ const uint32_t *grammar_mask(Grammar *g, size_t *n_words)
         int32_t id = rules->by_length[i];
         GrammarState s = g->state;
         (void)tokenizer_bytes(rules->tokenizer, id, &n);
-        if (n <= left)
+        if (n + 3 <= left) /* it may begin a character of three more bytes */
             break;
         if (grammar_mask_has(g->mask, g->n_words, id) && !takes(rules, &s, id))
             g->mask[id >> 5] &= ~(UINT32_C(1) << (id & 31));
