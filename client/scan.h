@@ -12,6 +12,7 @@
 #include "base/err.h"
 #include "base/str.h"
 #include "daemon/event.h"
+#include "daemon/segmenter.h"
 #include "daemon/window.h"
 #include "model/engine.h"
 
@@ -73,8 +74,26 @@ typedef struct ScanResult {
 
 void scan_result_deinit(ScanResult *result); /* safe on zeroed */
 
-/* On an error in the middle of a file *result has what was found before it. */
+/* What was found of these questions. On an error in the middle of a file *result has what was found
+ * before it. */
 int scan_run(const ScanOptions *options, ScanResult *result, Error *err);
+
+/* --- scan_join.c --- */
+
+/* What the model said to one question about one window. */
+typedef struct ScanAnswer {
+    size_t question;
+    int64_t start_us, end_us, settled_us; /* of the window: as in SegmenterWindow */
+    SegmenterInterval *intervals;         /* [n], owned with their descriptions */
+    size_t n;
+} ScanAnswer;
+
+void scan_answer_deinit(ScanAnswer *answer); /* safe on zeroed */
+
+/* Joins the answers of all windows (in order of time) into result->events. A question under which
+ * one answer names different things at the same time ("list all events") is joined thing by thing,
+ * told apart by their descriptions. 0 or -ENOMEM. */
+int scan_join(const ScanAnswer *answers, size_t n, ScanResult *result);
 
 /* --- scan_print.c --- */
 

@@ -3,7 +3,6 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
-#include "daemon/segmenter.h"
 #include "model/locate.h"
 #include "model/npy.h"
 
@@ -17,7 +16,6 @@
 /* As the daemon cuts. */
 #define GAP_US           (5 * US_PER_S)
 #define REST_US          US_PER_S
-#define JOIN_GAP_US      US_PER_S
 #define MAX_FRAMES       1000
 #define MAX_WINDOW_BYTES ((size_t)256 << 20)
 
@@ -27,21 +25,14 @@ typedef struct Scan {
     Locator *locator;
     ScanSource *source;
     Cutter *cutter;
-    Segmenter *segmenters[SCAN_MAX_QUESTIONS];
-    size_t question; /* that the sink is called for */
     LocateFrame *frames;
     size_t capacity;
-    int64_t seen_us; /* end of the last window */
+    ScanAnswer *answers; /* [n_answers], in order of time */
+    size_t n_answers, answers_capacity;
     bool dumped;
     bool on_terminal;
     ScanResult *result;
 } Scan;
-
-void scan_result_deinit(ScanResult *result)
-{
-    free(result->events);
-    *result = (ScanResult){0};
-}
 
 static void show_progress(const Scan *scan, int64_t pts_us)
 {
@@ -60,21 +51,6 @@ static void end_progress(const Scan *scan)
 {
     if (scan->on_terminal)
         fputs("\r\033[K", stderr);
-}
-
-/* Only what is final counts: the end of the file settles everything. */
-static int take_event(const Event *event, void *context)
-{
-    Scan *scan = context;
-    ScanResult *result = scan->result;
-    if (event->state != EVENT_FINAL)
-        return 0;
-    void *events = result->events;
-    int rc = mem_grow(&events, &result->capacity, result->n + 1, sizeof(*result->events));
-    result->events = events;
-    if (rc == 0)
-        result->events[result->n++] = (ScanEvent){.event = *event, .question = scan->question};
-    return rc;
 }
 
 /* --logits, --positions, --ids: what the model saw and said first. */
@@ -100,31 +76,41 @@ static int dump(Scan *scan, Error *err)
     return rc;
 }
 
-static int add_answer(Scan *scan, const Window *window, const LocateAnswer *answer, size_t question)
+/* Keeps an answer's intervals, as times of the source, until all windows were asked. */
+static int keep_answer(Scan *scan, const Window *window, const LocateAnswer *answer,
+                       size_t question)
 {
-    _cleanup_free_ SegmenterInterval *intervals =
-        mem_new_array(answer->n ? answer->n : 1, sizeof(*intervals));
-    if (!intervals)
+    void *answers = scan->answers;
+    int rc =
+        mem_grow(&answers, &scan->answers_capacity, scan->n_answers + 1, sizeof(*scan->answers));
+    scan->answers = answers;
+    if (rc < 0)
+        return rc;
+    ScanAnswer kept = {.question = question,
+                       .start_us = window_start_us(window),
+                       .end_us = window_end_us(window),
+                       .settled_us = window_settled_us(window),
+                       .intervals =
+                           mem_new_array(answer->n ? answer->n : 1, sizeof(*kept.intervals))};
+    if (!kept.intervals)
         return -ENOMEM;
-    size_t n = 0;
-    for (size_t i = 0; i < answer->n; i++) {
+    for (size_t i = 0; i < answer->n && rc == 0; i++) {
         const LocateInterval *a = &answer->intervals[i];
-        n += window_interval(window, a->start_s, a->end_s, a->confidence, a->description,
-                             scan->options->boundary_error_us, &intervals[n]) == 0;
+        SegmenterInterval *interval = &kept.intervals[kept.n];
+        if (window_interval(window, a->start_s, a->end_s, a->confidence, NULL,
+                            scan->options->boundary_error_us, interval) < 0)
+            continue;
+        interval->description = strdup(a->description);
+        if (!interval->description)
+            rc = -ENOMEM;
+        else
+            kept.n++;
     }
-    scan->question = question;
-    Segmenter *segmenter = scan->segmenters[question];
-    int64_t start_us = window_start_us(window);
-    int rc = 0;
-    /* A hole longer than what is joined: nothing that comes can continue what is open. */
-    if (scan->result->windows && start_us > scan->seen_us + JOIN_GAP_US)
-        rc = segmenter_finish(segmenter, take_event, scan);
-    const SegmenterWindow looked = {.start_us = start_us,
-                                    .end_us = window_end_us(window),
-                                    .settled_us = window_settled_us(window),
-                                    .intervals = intervals,
-                                    .n = n};
-    return rc < 0 ? rc : segmenter_add(segmenter, &looked, take_event, scan);
+    if (rc < 0)
+        scan_answer_deinit(&kept);
+    else
+        scan->answers[scan->n_answers++] = kept;
+    return rc;
 }
 
 static int examine(Scan *scan, const Window *window, Error *err)
@@ -157,7 +143,7 @@ static int examine(Scan *scan, const Window *window, Error *err)
         if (rc == 0 && !scan->dumped)
             rc = dump(scan, err);
         if (rc == 0)
-            rc = add_answer(scan, window, &answer, q);
+            rc = keep_answer(scan, window, &answer, q);
         scan->result->truncated += answer.truncated;
         locate_answer_deinit(&answer);
     }
@@ -172,7 +158,6 @@ static int examine(Scan *scan, const Window *window, Error *err)
         result->first_pts_us = window->frames[0].pts_us;
     result->windows++;
     result->end_pts_us = window->end_pts_us;
-    scan->seen_us = window->end_pts_us;
     show_progress(scan, window->end_pts_us);
     return 0;
 }
@@ -213,29 +198,9 @@ static int open_scan(Scan *scan, Error *err)
     scan->cutter = cutter_new(&cutter);
     if (!scan->cutter)
         return error_set(err, ENOMEM, EX_OSERR, "no memory");
-    for (size_t q = 0; q < o->n_questions; q++) {
-        const SegmenterOptions segmenter = {.camera = "file",
-                                            .watch = "question",
-                                            .id_prefix = "scan",
-                                            .next_id = 1,
-                                            .join_gap_us = JOIN_GAP_US};
-        scan->segmenters[q] = segmenter_new(&segmenter);
-        if (!scan->segmenters[q])
-            return error_set(err, ENOMEM, EX_OSERR, "no memory");
-    }
     snprintf(scan->result->model, sizeof(scan->result->model), "%s", engine_name(scan->engine));
     snprintf(scan->result->notice, sizeof(scan->result->notice), "%s", engine_notice(scan->engine));
     return 0;
-}
-
-static int compare(const void *a, const void *b)
-{
-    const ScanEvent *x = a, *y = b;
-    if (x->event.start_us != y->event.start_us)
-        return x->event.start_us < y->event.start_us ? -1 : 1;
-    if (x->event.end_us != y->event.end_us)
-        return x->event.end_us < y->event.end_us ? -1 : 1;
-    return (x->question > y->question) - (x->question < y->question);
 }
 
 /* Frames to windows to answers, to the end of the file or to where it breaks off. */
@@ -257,12 +222,6 @@ static int scan_frames(Scan *scan, Error *err)
         return error_set(err, -rc, EX_OSERR, "no memory");
     if (rc == 0)
         rc = examine_ready(scan, err);
-    for (size_t q = 0; rc == 0 && q < scan->options->n_questions; q++) {
-        scan->question = q;
-        rc = segmenter_finish(scan->segmenters[q], take_event, scan);
-        if (rc < 0)
-            error_set(err, -rc, EX_OSERR, "no memory");
-    }
     if (rc == 0 && broken < 0)
         return broken;
     if (rc == 0 && scan->result->frames == 0)
@@ -284,10 +243,11 @@ int scan_run(const ScanOptions *options, ScanResult *result, Error *err)
         result->has_utc =
             scan_source_utc(scan.source, &result->utc_minus_pts_us, &result->utc_err_us);
     }
-    if (result->n)
-        qsort(result->events, result->n, sizeof(*result->events), compare);
-    for (size_t q = 0; q < options->n_questions; q++)
-        segmenter_free(scan.segmenters[q]);
+    if (scan_join(scan.answers, scan.n_answers, result) < 0)
+        rc = error_set(err, ENOMEM, EX_OSERR, "no memory");
+    for (size_t i = 0; i < scan.n_answers; i++)
+        scan_answer_deinit(&scan.answers[i]);
+    free(scan.answers);
     cutter_free(scan.cutter);
     scan_source_free(scan.source);
     locator_free(scan.locator);
