@@ -1,0 +1,152 @@
+/* What was found, in message form. See answer_list.h. */
+#include "daemon/answer_list.h"
+
+#include "base/mem.h"
+#include "daemon/coverage.h"
+#include "daemon/publisher.h"
+#include "daemon/service.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_LEDGER_SPANS = 20000 };
+
+void answer_list_deinit(AnswerList *list)
+{
+    for (size_t i = 0; i < list->n_watches; i++)
+        free(list->watches[i]);
+    free(list->events);
+    free(list->watches);
+    free(list->spans);
+    free(list->event_bodies);
+    free(list->event_messages);
+    free(list->span_bodies);
+    free(list->span_messages);
+    free(list->coverage_bodies);
+    free(list->coverage);
+    *list = (AnswerList){0};
+}
+
+int answer_list_add_event(const Event *event, void *context)
+{
+    AnswerList *list = context;
+    void *events = list->events;
+    int r = mem_grow(&events, &list->events_capacity, list->n_events + 1, sizeof *event);
+    list->events = events;
+    if (r == 0)
+        list->events[list->n_events++] = *event;
+    return r;
+}
+
+int answer_list_add_watch(const char *name, const char *question, void *context)
+{
+    (void)question;
+    AnswerList *list = context;
+    void *watches = list->watches;
+    int r = mem_grow(&watches, &list->watches_capacity, list->n_watches + 1, sizeof *list->watches);
+    list->watches = watches;
+    if (r < 0)
+        return r;
+    if (!(list->watches[list->n_watches] = strdup(name)))
+        return -ENOMEM;
+    list->n_watches++;
+    return 0;
+}
+
+int answer_list_fill(AnswerList *list)
+{
+    list->event_bodies = mem_new_array(list->n_events, sizeof *list->event_bodies);
+    list->event_messages = mem_new_array(list->n_events, sizeof *list->event_messages);
+    if (!list->event_bodies || !list->event_messages)
+        return -ENOMEM;
+    for (size_t i = 0; i < list->n_events; i++) {
+        publisher_fill_event(&list->events[i], &list->event_bodies[i]);
+        list->event_messages[i] = &list->event_bodies[i];
+    }
+    return 0;
+}
+
+static int add_span(const LedgerSpan *span, void *context)
+{
+    AnswerList *list = context;
+    void *spans = list->spans;
+    int r = mem_grow(&spans, &list->spans_capacity, list->n_spans + 1, sizeof *span);
+    list->spans = spans;
+    if (r == 0)
+        list->spans[list->n_spans++] = *span;
+    return r;
+}
+
+static int by_camera_and_start(const void *a, const void *b)
+{
+    const LedgerSpan *x = a, *y = b;
+    int camera = strcmp(x->camera, y->camera);
+    return camera ? camera : x->start_us < y->start_us ? -1 : x->start_us > y->start_us;
+}
+
+static void fill_span(const LedgerSpan *from, When__Span *to)
+{
+    when__span__init(to);
+    to->start_us = from->start_us;
+    to->end_us = from->end_us;
+    to->state = (When__SpanState)from->state;
+    to->fps = (float)from->fps;
+    to->model = (char *)from->model;
+    to->reason = (char *)from->reason;
+    to->watch = (char *)from->watch;
+}
+
+/* One camera's spans [n] as its coverage; at most max_spans of them, the newest. */
+static int fill_camera(AnswerList *list, size_t first, size_t n, const IndexFilter *filter,
+                       bool best, size_t max_spans)
+{
+    CoverageTotals totals;
+    int r = coverage_sum(list->spans + first, n, filter->since_us, filter->until_us, best, &totals);
+    if (r < 0)
+        return r;
+    When__CameraCoverage *body = &list->coverage_bodies[list->n_coverage];
+    when__camera_coverage__init(body);
+    body->camera = list->spans[first].camera;
+    body->examined_us = totals.examined_us;
+    body->waiting_us = totals.waiting_us;
+    body->lost_us = totals.lost_us;
+    size_t skip = n > max_spans ? n - max_spans : 0;
+    body->n_spans = n - skip;
+    body->spans = list->span_messages + first + skip;
+    list->coverage[list->n_coverage++] = body;
+    return 0;
+}
+
+int answer_list_cover(AnswerList *list, Index *index, const IndexFilter *filter, bool best,
+                      Error *err)
+{
+    IndexFilter all = *filter;
+    all.limit = MAX_LEDGER_SPANS;
+    int r = index_ledger_spans(index, &all, 0, add_span, list, err);
+    if (r < 0)
+        return r;
+    size_t n = list->n_spans, n_cameras = 0;
+    list->span_bodies = mem_new_array(n, sizeof *list->span_bodies);
+    list->span_messages = mem_new_array(n, sizeof *list->span_messages);
+    list->coverage_bodies = mem_new_array(n, sizeof *list->coverage_bodies);
+    list->coverage = mem_new_array(n, sizeof *list->coverage);
+    if (!list->span_bodies || !list->span_messages || !list->coverage_bodies || !list->coverage)
+        return -ENOMEM;
+    if (n > 0)
+        qsort(list->spans, n, sizeof *list->spans, by_camera_and_start);
+    for (size_t i = 0; i < n; i++) {
+        fill_span(&list->spans[i], &list->span_bodies[i]);
+        list->span_messages[i] = &list->span_bodies[i];
+        n_cameras += i == 0 || strcmp(list->spans[i].camera, list->spans[i - 1].camera) != 0;
+    }
+    for (size_t first = 0, last; first < n; first = last) {
+        last = first + 1;
+        while (last < n && strcmp(list->spans[last].camera, list->spans[first].camera) == 0)
+            last++;
+        r = fill_camera(list, first, last - first, filter, best, SERVICE_MAX_SPANS / n_cameras + 1);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}

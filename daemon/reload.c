@@ -1,0 +1,243 @@
+/* Cameras and watches from the config. See reload.h. */
+#include "daemon/reload.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "daemon/daemon.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int register_watches(Daemon *daemon, Error *err)
+{
+    Batch *batch = batch_new();
+    for (size_t i = 0; i < daemon->config.n_watches; i++)
+        batch_watch(batch, daemon->config.watches[i].name, daemon->config.watches[i].question);
+    if (committer_add(daemon->committer, batch, daemon->now_us) < 0)
+        return error_set(err, ENOMEM, EX_OSERR, "no memory");
+    return 0;
+}
+
+/* --- events that an earlier run left open --- */
+
+typedef struct OpenEvents {
+    Event *events; /* [n] */
+    size_t n, capacity;
+} OpenEvents;
+
+static int add_event(const Event *event, void *context)
+{
+    OpenEvents *open = context;
+    void *events = open->events;
+    int r = mem_grow(&events, &open->capacity, open->n + 1, sizeof *event);
+    open->events = events;
+    if (r == 0)
+        open->events[open->n++] = *event;
+    return r;
+}
+
+static const WatchConfig *find_watch(const Daemon *daemon, const char *name)
+{
+    for (size_t i = 0; i < daemon->config.n_watches; i++)
+        if (strcmp(daemon->config.watches[i].name, name) == 0)
+            return &daemon->config.watches[i];
+    return NULL;
+}
+
+/* Nothing continues it: it ends as far as it was seen. */
+static int finish_event(Daemon *daemon, const Event *event, Batch *batch)
+{
+    const WatchConfig *watch = find_watch(daemon, event->watch);
+    SegmenterOptions options = {.camera = event->camera,
+                                .watch = event->watch,
+                                .id_prefix = "e",
+                                .next_id = daemon->feeds.next_event_number,
+                                .join_gap_us = watch ? watch->join_gap_us : 0,
+                                .min_duration_us = watch ? watch->min_duration_us : 0};
+    Segmenter *segmenter = segmenter_new(&options);
+    int r = segmenter ? segmenter_restore(segmenter, event) : -ENOMEM;
+    if (r == 0)
+        r = segmenter_finish(segmenter, batch_sink, batch);
+    segmenter_free(segmenter);
+    return r;
+}
+
+static int settle_open_events(Daemon *daemon, Error *err)
+{
+    OpenEvents open = {0};
+    int r = index_open_events(daemon->index, add_event, &open, err);
+    Batch *batch = batch_new();
+    for (size_t i = 0; r >= 0 && i < open.n; i++) {
+        Camera *camera = daemon_camera(daemon, open.events[i].camera);
+        int taken = camera ? feed_restore(camera->feed, &open.events[i]) : FEED_NOT_TAKEN;
+        if (taken == FEED_NOT_TAKEN)
+            taken = finish_event(daemon, &open.events[i], batch);
+        if (taken < 0) {
+            /* Not one of ours, or damaged: it stays as it is, the others go on. */
+            log_error("reload", "event=%s left open by an earlier run cannot be taken up: %s",
+                      open.events[i].id, strerror(-taken));
+        }
+    }
+    if (r >= 0 && open.n > 0)
+        log_info("reload", "events=%zu were left open by an earlier run", open.n);
+    free(open.events);
+    if (r < 0) {
+        batch_free(batch);
+        return r;
+    }
+    if (committer_add(daemon->committer, batch, daemon->now_us) < 0)
+        return error_set(err, ENOMEM, EX_OSERR, "no memory");
+    return 0;
+}
+
+int reload_begin(Daemon *daemon, Error *err)
+{
+    daemon->cameras = mem_new_array(daemon->config.n_cameras, sizeof(Camera *));
+    if (!daemon->cameras)
+        return error_set(err, ENOMEM, EX_OSERR, "no memory");
+    int r = register_watches(daemon, err);
+    for (size_t i = 0; r == 0 && i < daemon->config.n_cameras; i++) {
+        r = camera_new(daemon, &daemon->config.cameras[i], &daemon->cameras[i], err);
+        daemon->n_cameras += r == 0;
+    }
+    return r < 0 ? r : settle_open_events(daemon, err);
+}
+
+/* --- SIGHUP --- */
+
+static bool same(const char *a, const char *b)
+{
+    return a == b || (a && b && strcmp(a, b) == 0);
+}
+
+/* What only a restart can change stays as it is: sockets are bound, the state folder is locked. */
+static void keep_fixed(const Config *old, Config *new)
+{
+    struct {
+        const char *key;
+        char *const *old;
+        char **new;
+    } fixed[] = {{"state_dir", &old->state_dir, &new->state_dir},
+                 {"runtime_dir", &old->runtime_dir, &new->runtime_dir},
+                 {"events_endpoint", &old->events_endpoint, &new->events_endpoint},
+                 {"query_endpoint", &old->query_endpoint, &new->query_endpoint}};
+    for (size_t i = 0; i < sizeof fixed / sizeof fixed[0]; i++) {
+        if (same(*fixed[i].old, *fixed[i].new))
+            continue;
+        log_warn("reload", "%s changes only when whend is restarted", fixed[i].key);
+        char *copy = *fixed[i].old ? strdup(*fixed[i].old) : NULL;
+        if (copy) {
+            free(*fixed[i].new);
+            *fixed[i].new = copy;
+        }
+    }
+    if (old->window_us != new->window_us || old->overlap_us != new->overlap_us) {
+        log_warn("reload", "window and overlap change only when whend is restarted");
+        new->window_us = old->window_us;
+        new->overlap_us = old->overlap_us;
+    }
+}
+
+static bool same_model(const Config *a, const Config *b)
+{
+    return same(a->model_path, b->model_path) && same(a->model_dtype, b->model_dtype) &&
+           a->model_threads == b->model_threads &&
+           a->model_max_answer_tokens == b->model_max_answer_tokens;
+}
+
+static void stop_camera(Daemon *daemon, Camera *camera)
+{
+    archive_cancel(daemon, camera->config->name);
+    supervisor_stop(daemon->supervisor, camera->worker, daemon->now_us);
+    /* What it has seen so far is all there will be of it. */
+    feed_set_watches(camera->feed, NULL, 0, daemon->now_us, NULL);
+    camera_free(camera);
+}
+
+/* Takes the camera of this name out of the old list. */
+static Camera *take_old(Daemon *daemon, const char *name)
+{
+    for (size_t i = 0; i < daemon->n_cameras; i++) {
+        Camera *camera = daemon->cameras[i];
+        if (camera && strcmp(camera->config->name, name) == 0) {
+            daemon->cameras[i] = NULL;
+            return camera;
+        }
+    }
+    return NULL;
+}
+
+static void apply(Daemon *daemon, Config *config, Camera **cameras)
+{
+    Config old = daemon->config;
+    Camera **old_cameras = daemon->cameras;
+    size_t n_old = daemon->n_cameras, n = 0, kept = 0;
+    daemon->config = *config;
+    for (size_t i = 0; i < config->n_cameras; i++) {
+        const CameraConfig *wanted = &daemon->config.cameras[i];
+        Camera *camera = take_old(daemon, wanted->name);
+        Error err = {0};
+        if (camera && camera_config_equal(camera->config, wanted)) {
+            camera->config = wanted;
+            if (feed_set_watches(camera->feed, daemon->config.watches, daemon->config.n_watches,
+                                 daemon->now_us, &err) < 0)
+                log_error("reload", "camera=%s watches unchanged: %s", wanted->name, err.text);
+            /* A file that was done has something new to look for. */
+            if (wanted->is_file && !feed_complete(camera->feed) &&
+                strcmp(camera->state, "finished") == 0) {
+                if (supervisor_by_name(daemon->supervisor, camera->worker))
+                    supervisor_restart(daemon->supervisor, camera->worker, daemon->now_us);
+                else
+                    camera_start(daemon, camera);
+                camera->interrupted = true;
+            }
+            cameras[n++] = camera;
+            kept++;
+            continue;
+        }
+        if (camera)
+            stop_camera(daemon, camera);
+        if (camera_new(daemon, wanted, &cameras[n], &err) < 0)
+            log_error("reload", "%s", err.text);
+        else if (camera_start(daemon, cameras[n++]) < 0)
+            daemon_out_of_memory(daemon);
+    }
+    for (size_t i = 0; i < n_old; i++)
+        if (old_cameras[i])
+            stop_camera(daemon, old_cameras[i]);
+    free(old_cameras);
+    daemon->cameras = cameras;
+    daemon->n_cameras = n;
+    daemon->feeds.boundary_error_us = daemon->config.boundary_error_us;
+    Error err = {0};
+    if (register_watches(daemon, &err) < 0)
+        daemon_out_of_memory(daemon);
+    if (!same_model(&old, &daemon->config)) {
+        log_info("reload", "the model changed: the analyst is started again");
+        supervisor_restart(daemon->supervisor, ANALYST_WORKER, daemon->now_us);
+    }
+    config_deinit(&old);
+    log_info("reload", "cameras=%zu kept=%zu watches=%zu", n, kept, daemon->config.n_watches);
+}
+
+void reload_config(Daemon *daemon)
+{
+    Config config = {0};
+    Error err = {0};
+    if (config_read(daemon->options.config_path, &config, &err) < 0) {
+        log_error("reload", "%s: nothing is changed", err.text);
+        config_deinit(&config);
+        return;
+    }
+    Camera **cameras = mem_new_array(config.n_cameras, sizeof(Camera *));
+    if (!cameras) {
+        config_deinit(&config);
+        daemon_out_of_memory(daemon);
+        return;
+    }
+    keep_fixed(&daemon->config, &config);
+    daemon->feeds.first_hole = "the camera's settings were changed";
+    apply(daemon, &config, cameras);
+}

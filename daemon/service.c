@@ -1,0 +1,457 @@
+/* The ROUTER that clients ask. See service.h. */
+#include "daemon/service.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "daemon/answer_list.h"
+#include "daemon/publisher.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define REPLAY_PATIENCE_US (10 * US_PER_S)
+#define REQUESTS_A_TURN    64
+#define HIGH_WATER         1000
+
+/* A replay that is on its way to a client. */
+typedef struct Replay {
+    uint8_t id[WIRE_MAX_ID_BYTES];
+    size_t id_bytes;
+    uint64_t request_id;
+    uint64_t after;         /* sequence number: sent so far */
+    When__Request *request; /* owns the names of the filter */
+    int64_t stuck_us;       /* since when its queue is full; 0: it is not */
+} Replay;
+
+struct Service {
+    void *socket;
+    Index *index;
+    ServiceHooks hooks;
+    WireMessage message;
+    Replay replays[SERVICE_MAX_REPLAYS];
+    size_t n_replays;
+    uint64_t bad_messages, dropped_clients;
+};
+
+int service_open(void *zmq, const char *endpoint, Index *index, const ServiceHooks *hooks,
+                 Service **service, Error *err)
+{
+    Service *s = calloc(1, sizeof *s);
+    int r = 0;
+    if (!s || !(s->socket = zmq_socket(zmq, ZMQ_ROUTER)))
+        r = error_set(err, ENOMEM, EX_OSERR, "no memory for the query socket");
+    if (r == 0)
+        r = wire_socket_init(s->socket, 500, HIGH_WATER);
+    if (r == 0)
+        r = wire_bind(s->socket, endpoint, err);
+    if (r < 0) {
+        error_set(err, -r, EX_OSERR, "%s: %s", endpoint, strerror(-r));
+        service_free(s);
+        return r;
+    }
+    s->index = index;
+    s->hooks = *hooks;
+    *service = s;
+    return 0;
+}
+
+void service_free(Service *s)
+{
+    if (!s)
+        return;
+    for (size_t i = 0; i < s->n_replays; i++)
+        when__request__free_unpacked(s->replays[i].request, NULL);
+    wire_message_deinit(&s->message);
+    if (s->socket)
+        zmq_close(s->socket);
+    free(s);
+}
+
+void *service_socket(Service *s)
+{
+    return s->socket;
+}
+
+uint64_t service_bad_messages(const Service *s)
+{
+    return s->bad_messages;
+}
+
+static int respond(Service *s, const uint8_t *id, size_t id_bytes, uint64_t request_id, bool last,
+                   When__Response *response)
+{
+    response->version = WIRE_VERSION;
+    response->request_id = request_id;
+    response->last = last;
+    return wire_send(s->socket, id, id_bytes, &response->base, NULL, 0);
+}
+
+/* To the client whose message is being worked on. */
+static void answer(Service *s, const When__Request *request, When__Response *response)
+{
+    int r = respond(s, s->message.id, s->message.id_bytes, request->request_id, true, response);
+    if (r < 0) {
+        s->dropped_clients++;
+        log_warn("service", "a client did not take its answer (%s): dropped=%" PRIu64, strerror(-r),
+                 s->dropped_clients);
+    }
+}
+
+static void answer_error(Service *s, const When__Request *request, int exit_code, const char *text)
+{
+    When__ErrorResponse body = WHEN__ERROR_RESPONSE__INIT;
+    body.exit_code = exit_code;
+    body.text = (char *)text;
+    When__Response response = WHEN__RESPONSE__INIT;
+    response.body_case = WHEN__RESPONSE__BODY_ERROR;
+    response.error = &body;
+    answer(s, request, &response);
+}
+
+static void answer_fault(Service *s, const When__Request *request, int r, const Error *err)
+{
+    const char *text = err->text[0] ? err->text : r == -ENOMEM ? "no memory" : strerror(-r);
+    log_error("service", "request not answered: %s", text);
+    answer_error(s, request, err->exit_code ? err->exit_code : EX_OSERR, text);
+}
+
+static bool names_fit(char *const *names, size_t n)
+{
+    if (n > SERVICE_MAX_NAMES)
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (strlen(names[i]) >= EVENT_NAME_BYTES)
+            return false;
+    return true;
+}
+
+static bool check_names(Service *s, const When__Request *request, char *const *cameras,
+                        size_t n_cameras, char *const *watches, size_t n_watches)
+{
+    if (names_fit(cameras, n_cameras) && names_fit(watches, n_watches))
+        return true;
+    answer_error(s, request, EX_DATAERR,
+                 "too many or too long names of cameras or watches: at most 64 names of 63 bytes");
+    return false;
+}
+
+static IndexFilter make_filter(char **cameras, size_t n_cameras, char **watches, size_t n_watches,
+                               int64_t since_us, int64_t until_us, uint32_t limit)
+{
+    return (IndexFilter){.cameras = (const char *const *)cameras,
+                         .n_cameras = n_cameras,
+                         .watches = (const char *const *)watches,
+                         .n_watches = n_watches,
+                         .since_us = since_us,
+                         .until_us = until_us,
+                         .limit = limit && limit < SERVICE_MAX_EVENTS ? limit : SERVICE_MAX_EVENTS};
+}
+
+static void handle_ask(Service *s, const When__Request *request)
+{
+    const When__AskRequest *ask = request->ask;
+    if (!check_names(s, request, ask->cameras, ask->n_cameras, NULL, 0))
+        return;
+    if (strlen(ask->question) > SERVICE_MAX_QUESTION_BYTES) {
+        char text[160];
+        snprintf(text, sizeof text,
+                 "the question has %zu bytes, at most %d are read: ask it in a sentence",
+                 strlen(ask->question), SERVICE_MAX_QUESTION_BYTES);
+        answer_error(s, request, EX_DATAERR, text);
+        return;
+    }
+    if (ask->question[strspn(ask->question, " \t\r\n")] == '\0') {
+        answer_error(s, request, EX_DATAERR,
+                     "the question is empty: ask for example \"when did a red car drive past?\"");
+        return;
+    }
+    IndexFilter filter = make_filter(ask->cameras, ask->n_cameras, NULL, 0, ask->since_us,
+                                     ask->until_us, ask->limit);
+    AnswerList list = {0};
+    Error err = {0};
+    When__AskResponse body = WHEN__ASK_RESPONSE__INIT;
+    int r = index_search(s->index, ask->question, &filter, answer_list_add_event, &list, &err);
+    if (r >= 0)
+        r = index_match_watches(s->index, ask->question, answer_list_add_watch, &list, &err);
+    /* No watch asks the same thing: nobody looked, and coverage says so by being empty. */
+    if (r >= 0 && list.n_watches > 0) {
+        filter.watches = (const char *const *)list.watches;
+        filter.n_watches = list.n_watches;
+        r = answer_list_cover(&list, s->index, &filter, true, &err);
+    }
+    if (r >= 0)
+        r = answer_list_fill(&list);
+    if (r >= 0) {
+        body.n_events = list.n_events;
+        body.events = list.event_messages;
+        body.n_watches = list.n_watches;
+        body.watches = list.watches;
+        body.n_coverage = list.n_coverage;
+        body.coverage = list.coverage;
+        When__Response response = WHEN__RESPONSE__INIT;
+        response.body_case = WHEN__RESPONSE__BODY_ASK;
+        response.ask = &body;
+        answer(s, request, &response);
+    } else {
+        answer_fault(s, request, r, &err);
+    }
+    answer_list_deinit(&list);
+}
+
+static void handle_events(Service *s, const When__Request *request)
+{
+    const When__EventsRequest *events = request->events;
+    if (!check_names(s, request, events->cameras, events->n_cameras, events->watches,
+                     events->n_watches))
+        return;
+    IndexFilter filter =
+        make_filter(events->cameras, events->n_cameras, events->watches, events->n_watches,
+                    events->since_us, events->until_us, events->limit);
+    AnswerList list = {0};
+    Error err = {0};
+    int r = index_events(s->index, &filter, answer_list_add_event, &list, &err);
+    if (r >= 0)
+        r = answer_list_fill(&list);
+    if (r >= 0) {
+        When__EventsResponse body = WHEN__EVENTS_RESPONSE__INIT;
+        body.n_events = list.n_events;
+        body.events = list.event_messages;
+        When__Response response = WHEN__RESPONSE__INIT;
+        response.body_case = WHEN__RESPONSE__BODY_EVENTS;
+        response.events = &body;
+        answer(s, request, &response);
+    } else {
+        answer_fault(s, request, r, &err);
+    }
+    answer_list_deinit(&list);
+}
+
+static void handle_coverage(Service *s, const When__Request *request)
+{
+    const When__CoverageRequest *coverage = request->coverage;
+    if (!check_names(s, request, coverage->cameras, coverage->n_cameras, coverage->watches,
+                     coverage->n_watches))
+        return;
+    IndexFilter filter =
+        make_filter(coverage->cameras, coverage->n_cameras, coverage->watches, coverage->n_watches,
+                    coverage->since_us, coverage->until_us, 0);
+    AnswerList list = {0};
+    Error err = {0};
+    int r = answer_list_cover(&list, s->index, &filter, false, &err);
+    if (r >= 0) {
+        When__CoverageResponse body = WHEN__COVERAGE_RESPONSE__INIT;
+        body.n_cameras = list.n_coverage;
+        body.cameras = list.coverage;
+        When__Response response = WHEN__RESPONSE__INIT;
+        response.body_case = WHEN__RESPONSE__BODY_COVERAGE;
+        response.coverage = &body;
+        answer(s, request, &response);
+    } else {
+        answer_fault(s, request, r, &err);
+    }
+    answer_list_deinit(&list);
+}
+
+static void handle_status(Service *s, const When__Request *request)
+{
+    When__StatusResponse body = WHEN__STATUS_RESPONSE__INIT;
+    When__Response response = WHEN__RESPONSE__INIT;
+    response.body_case = WHEN__RESPONSE__BODY_STATUS;
+    response.status = &body;
+    Error err = {0};
+    int r = s->hooks.status(&body, s->hooks.context);
+    if (r < 0)
+        answer_fault(s, request, r, &err);
+    else
+        answer(s, request, &response);
+}
+
+static void handle_cameras(Service *s, const When__Request *request)
+{
+    When__CamerasResponse body = WHEN__CAMERAS_RESPONSE__INIT;
+    When__Response response = WHEN__RESPONSE__INIT;
+    response.body_case = WHEN__RESPONSE__BODY_CAMERAS;
+    response.cameras = &body;
+    Error err = {0};
+    int r = s->hooks.cameras(&body, s->hooks.context);
+    if (r < 0)
+        answer_fault(s, request, r, &err);
+    else
+        answer(s, request, &response);
+}
+
+/* --- replays --- */
+
+/* true: the request is owned by the replay now. */
+static bool begin_replay(Service *s, When__Request *request)
+{
+    const When__ReplayRequest *replay = request->replay;
+    if (!check_names(s, request, replay->cameras, replay->n_cameras, replay->watches,
+                     replay->n_watches))
+        return false;
+    uint64_t last = index_last_sequence(s->index);
+    if (replay->after_sequence > last) {
+        char text[160];
+        snprintf(text, sizeof text,
+                 "sequence %" PRIu64 " is beyond the last one, %" PRIu64
+                 ": it is of another daemon (compare daemon_id); ask after 0",
+                 replay->after_sequence, last);
+        answer_error(s, request, EX_DATAERR, text);
+        return false;
+    }
+    if (s->n_replays == SERVICE_MAX_REPLAYS) {
+        answer_error(s, request, EX_TEMPFAIL, "too many replays at the same time: try again");
+        return false;
+    }
+    Replay *r = &s->replays[s->n_replays++];
+    *r = (Replay){.id_bytes = s->message.id_bytes,
+                  .request_id = request->request_id,
+                  .after = replay->after_sequence,
+                  .request = request};
+    memcpy(r->id, s->message.id, s->message.id_bytes);
+    return true;
+}
+
+/* Sends the next batch. 0: go on later, 1: over. */
+static int step_replay(Service *s, Replay *replay, int64_t now_us)
+{
+    const When__ReplayRequest *request = replay->request->replay;
+    IndexFilter filter = make_filter(request->cameras, request->n_cameras, request->watches,
+                                     request->n_watches, 0, 0, SERVICE_REPLAY_BATCH);
+    AnswerList list = {0};
+    Error err = {0};
+    int r = index_replay(s->index, replay->after, &filter, answer_list_add_event, &list, &err);
+    if (r >= 0)
+        r = answer_list_fill(&list);
+    When__ReplayResponse body = WHEN__REPLAY_RESPONSE__INIT;
+    When__EventMessage messages[SERVICE_REPLAY_BATCH], *pointers[SERVICE_REPLAY_BATCH];
+    size_t n = list.n_events < SERVICE_REPLAY_BATCH ? list.n_events : SERVICE_REPLAY_BATCH;
+    bool last = n < SERVICE_REPLAY_BATCH;
+    for (size_t i = 0; i < n; i++) {
+        when__event_message__init(&messages[i]);
+        messages[i].version = WIRE_VERSION;
+        messages[i].daemon_id = (char *)index_daemon_id(s->index);
+        messages[i].sequence = list.events[i].sequence;
+        messages[i].committed_us = list.events[i].committed_us;
+        messages[i].event = list.event_messages[i];
+        pointers[i] = &messages[i];
+    }
+    uint64_t reached = last ? index_last_sequence(s->index) : list.events[n - 1].sequence;
+    body.n_messages = n;
+    body.messages = pointers;
+    body.last_sequence = reached;
+    body.daemon_id = (char *)index_daemon_id(s->index);
+    When__Response response = WHEN__RESPONSE__INIT;
+    response.body_case = WHEN__RESPONSE__BODY_REPLAY;
+    response.replay = &body;
+    When__ErrorResponse fault = WHEN__ERROR_RESPONSE__INIT;
+    if (r < 0) {
+        fault.exit_code = err.exit_code ? err.exit_code : EX_OSERR;
+        fault.text = err.text[0] ? err.text : (char *)"no memory";
+        response.body_case = WHEN__RESPONSE__BODY_ERROR;
+        response.error = &fault;
+        last = true;
+    }
+    int sent = respond(s, replay->id, replay->id_bytes, replay->request_id, last, &response);
+    answer_list_deinit(&list);
+    if (sent == 0) {
+        replay->after = reached;
+        replay->stuck_us = 0;
+        return last;
+    }
+    /* Its queue is full: it may be reading still. */
+    if (sent == -EAGAIN && replay->stuck_us == 0)
+        replay->stuck_us = now_us;
+    if (sent == -EAGAIN && now_us - replay->stuck_us < REPLAY_PATIENCE_US)
+        return 0;
+    s->dropped_clients++;
+    log_warn("service", "a client did not take its replay (%s): dropped=%" PRIu64, strerror(-sent),
+             s->dropped_clients);
+    return 1;
+}
+
+static bool run_replays(Service *s, int64_t now_us)
+{
+    bool more = false;
+    for (size_t i = s->n_replays; i-- > 0;) {
+        if (step_replay(s, &s->replays[i], now_us) == 0) {
+            more = more || s->replays[i].stuck_us == 0;
+            continue;
+        }
+        when__request__free_unpacked(s->replays[i].request, NULL);
+        s->replays[i] = s->replays[--s->n_replays];
+    }
+    return more;
+}
+
+/* --- requests --- */
+
+static void handle(Service *s)
+{
+    size_t bytes;
+    const uint8_t *data = wire_body(&s->message, &bytes);
+    When__Request *request =
+        s->message.n_pixels == 0 ? when__request__unpack(NULL, bytes, data) : NULL;
+    if (!request) {
+        s->bad_messages++;
+        When__Request unknown = WHEN__REQUEST__INIT;
+        answer_error(s, &unknown, EX_PROTOCOL, "not a request of this protocol (see query.proto)");
+        return;
+    }
+    bool kept = false;
+    if (request->version != WIRE_VERSION) {
+        char text[96];
+        s->bad_messages++;
+        snprintf(text, sizeof text, "protocol version %" PRIu32 " is not spoken here: use %d",
+                 request->version, WIRE_VERSION);
+        answer_error(s, request, EX_PROTOCOL, text);
+    } else {
+        switch (request->body_case) {
+        case WHEN__REQUEST__BODY_ASK:
+            handle_ask(s, request);
+            break;
+        case WHEN__REQUEST__BODY_EVENTS:
+            handle_events(s, request);
+            break;
+        case WHEN__REQUEST__BODY_REPLAY:
+            kept = begin_replay(s, request);
+            break;
+        case WHEN__REQUEST__BODY_STATUS:
+            handle_status(s, request);
+            break;
+        case WHEN__REQUEST__BODY_CAMERAS:
+            handle_cameras(s, request);
+            break;
+        case WHEN__REQUEST__BODY_COVERAGE:
+            handle_coverage(s, request);
+            break;
+        default:
+            s->bad_messages++;
+            answer_error(s, request, EX_PROTOCOL,
+                         "a request that this version does not know: update whend");
+        }
+    }
+    if (!kept)
+        when__request__free_unpacked(request, NULL);
+}
+
+bool service_run(Service *s, int64_t now_us)
+{
+    int r = 0;
+    for (int i = 0; i < REQUESTS_A_TURN; i++) {
+        r = wire_receive(s->socket, true, &s->message);
+        if (r == WIRE_NOTHING || r < 0)
+            break;
+        if (r == WIRE_REFUSED)
+            s->bad_messages++;
+        else
+            handle(s);
+        wire_message_clear(&s->message);
+    }
+    bool more = run_replays(s, now_us);
+    return more || r == 0 || r == WIRE_REFUSED;
+}

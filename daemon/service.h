@@ -1,0 +1,41 @@
+/*
+ * Service: the ROUTER socket that answers clients (proto/query.proto). One request, one or more
+ * responses; sends never wait: a client that does not read is dropped and counted. Replays go out a
+ * batch a turn of the loop, so that a long one delays nothing.
+ */
+#ifndef WHEN_DAEMON_SERVICE_H
+#define WHEN_DAEMON_SERVICE_H
+
+#include "base/err.h"
+#include "daemon/index.h"
+#include "proto/wire.h"
+
+enum {
+    SERVICE_MAX_QUESTION_BYTES = 8192,
+    SERVICE_MAX_NAMES = 64,    /* cameras or watches named in one request */
+    SERVICE_MAX_EVENTS = 1000, /* in one response */
+    SERVICE_MAX_SPANS = 1000,  /* in one response: the newest; sums count all */
+    SERVICE_MAX_REPLAYS = 32,  /* at the same time */
+    SERVICE_REPLAY_BATCH = 256
+};
+
+typedef struct ServiceHooks {
+    /* Fill the response; what they point to must live until the next call of either. 0 or
+     * -ENOMEM. */
+    int (*status)(When__StatusResponse *response, void *context);
+    int (*cameras)(When__CamerasResponse *response, void *context);
+    void *context;
+} ServiceHooks;
+
+typedef struct Service Service;
+
+int service_open(void *zmq, const char *endpoint, Index *index, const ServiceHooks *hooks,
+                 Service **service, Error *err);
+void service_free(Service *service);
+
+void *service_socket(Service *service); /* for zmq_poll */
+/* Answers what waits (some at a time) and goes on with replays. true: more can be done at once. */
+bool service_run(Service *service, int64_t now_us);
+uint64_t service_bad_messages(const Service *service);
+
+#endif

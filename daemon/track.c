@@ -1,0 +1,154 @@
+/* One watch on one feed. See track.h. */
+#include "daemon/track.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/str.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static uint64_t hash_text(uint64_t hash, const char *text)
+{
+    /* FNV-1a, the NUL included so that "a","bc" differs from "ab","c". */
+    do {
+        hash = (hash ^ (unsigned char)*text) * UINT64_C(1099511628211);
+    } while (*text++);
+    return hash;
+}
+
+#define HASH_START UINT64_C(14695981039346656037)
+
+Track *track_new(FeedContext *context, const FeedOptions *feed, const WatchConfig *watch)
+{
+    Track *track = calloc(1, sizeof *track);
+    if (!track)
+        return NULL;
+    snprintf(track->watch, sizeof track->watch, "%s", watch->name);
+    track->question = strdup(watch->question);
+    track->join_gap_us = watch->join_gap_us;
+    track->min_duration_us = watch->min_duration_us;
+    /* Several segmenters count at once: each kind of feed x camera x watch has its own prefix, and
+     * numbers start above all that were ever given. */
+    uint64_t hash = hash_text(hash_text(HASH_START, feed->camera), watch->name);
+    char prefix[24];
+    snprintf(prefix, sizeof prefix, "%s%012" PRIx64, feed->kind == TASK_ARCHIVE ? "a" : "e",
+             (hash ^ hash >> 48) & UINT64_C(0xffffffffffff));
+    SegmenterOptions options = {.camera = feed->camera,
+                                .watch = watch->name,
+                                .id_prefix = prefix,
+                                .next_id = context->next_event_number,
+                                .join_gap_us = watch->join_gap_us,
+                                .min_duration_us = watch->min_duration_us};
+    track->segmenter = segmenter_new(&options);
+    if (!track->question || !track->segmenter) {
+        track_free(track, context);
+        return NULL;
+    }
+    return track;
+}
+
+void track_free(Track *track, FeedContext *context)
+{
+    if (!track)
+        return;
+    if (track->segmenter) {
+        uint64_t next = segmenter_next_id(track->segmenter);
+        if (next > context->next_event_number)
+            context->next_event_number = next;
+        segmenter_free(track->segmenter);
+    }
+    free(track->question);
+    free(track);
+}
+
+bool track_is(const Track *track, const WatchConfig *watch)
+{
+    return strcmp(track->watch, watch->name) == 0 &&
+           strcmp(track->question, watch->question) == 0 &&
+           track->join_gap_us == watch->join_gap_us &&
+           track->min_duration_us == watch->min_duration_us;
+}
+
+int track_finish(Track *track, Batch *batch)
+{
+    track->seen_us = 0;
+    return segmenter_finish(track->segmenter, batch_sink, batch);
+}
+
+int track_answer(Track *track, FeedContext *context, const Window *window,
+                 const TaskQuestion *answer, Batch *batch)
+{
+    _cleanup_free_ SegmenterInterval *intervals = mem_new_array(answer->n, sizeof *intervals);
+    if (!intervals)
+        return -ENOMEM;
+    size_t n = 0;
+    for (size_t i = 0; i < answer->n; i++) {
+        const TaskInterval *a = &answer->intervals[i];
+        if (window_interval(window, a->start_s, a->end_s, a->confidence, a->description,
+                            context->boundary_error_us, &intervals[n]) == 0)
+            n++;
+        else
+            log_warn("track", "watch=%s an answer that is no number was left out", track->watch);
+    }
+    int64_t start = window_start_us(window), end = window_end_us(window);
+    int64_t settled = window_settled_us(window);
+    /* A clock that jumps back within a window must not turn it inside out. */
+    end = end > start ? end : start + 1;
+    settled = settled < start ? start : settled > end ? end : settled;
+    int r = 0;
+    /* A hole longer than what is joined: nothing that comes can continue what is open. */
+    if (track->seen_us && start > track->seen_us + track->join_gap_us)
+        r = track_finish(track, batch);
+    SegmenterWindow looked = {start, end, settled, intervals, n};
+    if (r == 0)
+        r = segmenter_add(track->segmenter, &looked, batch_sink, batch);
+    track->seen_us = end;
+    return r;
+}
+
+static void fact_key(const Track *track, const FeedOptions *feed, char *key, size_t bytes)
+{
+    snprintf(key, bytes, "file/%s/%s", feed->camera, track->watch);
+}
+
+void track_store(const Track *track, const FeedOptions *feed, const FileClock *clock, Batch *batch)
+{
+    char key[2 * EVENT_NAME_BYTES + 8];
+    fact_key(track, feed, key, sizeof key);
+    _cleanup_str_ Str value = {0};
+    str_addf(&value, "1 %" PRId64 " %d %d %" PRId64 " %" PRId64 " %016" PRIx64 " %s",
+             track->settled_pts_us, track->done, clock->known, clock->utc_minus_pts_us,
+             clock->utc_err_us, hash_text(HASH_START, track->question), feed->identity);
+    if (!str_failed(&value))
+        batch_fact(batch, key, str_text(&value));
+}
+
+int track_load(Track *track, const FeedOptions *feed, FileClock *clock, Index *index, Error *err)
+{
+    char key[2 * EVENT_NAME_BYTES + 8];
+    fact_key(track, feed, key, sizeof key);
+    _cleanup_free_ char *value = NULL;
+    int r = index_get_fact(index, key, &value, err);
+    if (r < 0 || !value)
+        return r;
+    int64_t settled, offset, error;
+    int done, known, used = 0;
+    uint64_t question;
+    if (sscanf(value, "1 %" SCNd64 " %d %d %" SCNd64 " %" SCNd64 " %" SCNx64 " %n", &settled, &done,
+               &known, &offset, &error, &question, &used) < 6 ||
+        used == 0 || strcmp(value + used, feed->identity) != 0)
+        return 0;
+    /* The clock belongs to the file, also when the question is another one now. */
+    if (known)
+        *clock = (FileClock){true, offset, error};
+    if (question == hash_text(HASH_START, track->question)) {
+        track->settled_pts_us = settled;
+        track->done = done;
+    }
+    return 0;
+}

@@ -1,0 +1,44 @@
+/*
+ * Track: one watch on one feed: its segmenter, and how far the feed has come for it. Used by feed.c
+ * alone.
+ */
+#ifndef WHEN_DAEMON_TRACK_H
+#define WHEN_DAEMON_TRACK_H
+
+#include "daemon/feed.h"
+
+typedef struct Track {
+    char watch[EVENT_NAME_BYTES];
+    char *question;
+    int64_t join_gap_us, min_duration_us;
+    Segmenter *segmenter;
+    int64_t covered_us; /* up to here windows were handed to the scheduler, or the ledger speaks */
+    int64_t marked_us;  /* end of its newest mark in the ledger by this feed; 0: none */
+    int64_t seen_us;    /* end of the last window that the segmenter saw; 0: none */
+    /* files */
+    int64_t settled_pts_us; /* examined up to here */
+    bool done;              /* examined to the end */
+} Track;
+
+/* NULL: no memory. Raises context->next_event_number past what it uses when it is freed. */
+Track *track_new(FeedContext *context, const FeedOptions *feed, const WatchConfig *watch);
+void track_free(Track *track, FeedContext *context);
+
+bool track_is(const Track *track, const WatchConfig *watch); /* the same, nothing changed */
+
+/* An answer: intervals of `window` to the segmenter; revisions go to the batch. 0 or -ENOMEM. */
+int track_answer(Track *track, FeedContext *context, const Window *window,
+                 const TaskQuestion *answer, Batch *batch);
+/* What is open becomes final. */
+int track_finish(Track *track, Batch *batch);
+
+/* How far a file was examined, as a fact of the index. */
+typedef struct FileClock {
+    bool known;
+    int64_t utc_minus_pts_us, utc_err_us;
+} FileClock;
+void track_store(const Track *track, const FeedOptions *feed, const FileClock *clock, Batch *batch);
+/* Leaves track and clock as they are when there is no fact or it speaks of another file. */
+int track_load(Track *track, const FeedOptions *feed, FileClock *clock, Index *index, Error *err);
+
+#endif
