@@ -4,8 +4,10 @@
  *
  * Windows come in order of time and overlap. Where two windows speak of the same stretch, an
  * event's start (end) is taken from the window in which it lies farther from that window's own
- * edges; a boundary at a window's edge is a cut, not a boundary. An event is final once no window
- * to come can look at it again.
+ * edges; a boundary at a window's edge is a cut, not a boundary. What only one of two windows saw
+ * is kept, unless it was cut at that window's edge and lies where the other one sees better: models
+ * err there. An event is final once no window to come can look at it again; one that is final at
+ * once is handed out as final with revision 1.
  *
  * Invariants (asserted): same event, same id; revision goes up by one with each change handed out;
  * nothing is handed out unless something changed; a final event is never touched again; start <=
@@ -30,10 +32,11 @@ typedef struct SegmenterOptions {
 } SegmenterOptions;
 
 typedef struct SegmenterInterval {
-    int64_t start_us, end_us;         /* UTC; clipped to the window, swapped when reversed */
+    int64_t start_us, end_us; /* UTC; clipped to the window, swapped when reversed; one that lies
+                                 outside of the window is left out */
     int64_t start_err_us, end_err_us; /* >= 0 */
     double confidence;
-    const char *description;
+    const char *description; /* NULL: none */
 } SegmenterInterval;
 
 typedef struct SegmenterWindow {
@@ -50,11 +53,12 @@ typedef int (*SegmenterSink)(const Event *event, void *context);
 Segmenter *segmenter_new(const SegmenterOptions *options); /* NULL: no memory */
 void segmenter_free(Segmenter *segmenter);
 
-/* Takes up an event left open by an earlier run (from the index). */
+/* Takes up an event left open by an earlier run (from the index). -EINVAL when it is not open. */
 int segmenter_restore(Segmenter *segmenter, const Event *event);
 
 /* The next window. Absurd times (reversed, outside the window, NaN is the caller's) never break an
- * invariant. On an error from the sink the segmenter is unchanged: the same window may come again.
+ * invariant. On an error from the sink, or -ENOMEM, the segmenter is unchanged: the same window may
+ * come again.
  */
 int segmenter_add(Segmenter *segmenter, const SegmenterWindow *window, SegmenterSink sink,
                   void *context);
