@@ -6,6 +6,9 @@
 #define WHEN_MODEL_ENGINE_H
 
 #include "base/err.h"
+#include "model/hparams.h"
+#include "model/prompt.h"
+#include "model/tokenizer.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -21,8 +24,12 @@ typedef struct EngineOptions {
     const char *lora;  /* a PEFT adapter directory to merge at load, or NULL */
 } EngineOptions;
 
+/* Threads that are used when none are asked for: the processors this process may run on. */
+int engine_default_threads(void);
+
 /* EX_NOINPUT: no such directory or file; EX_DATAERR: damaged or unsupported, with the name of the
- * file and tensor or key and the reason; EX_OSERR: no memory. */
+ * file and tensor or key and the reason; EX_OSERR: no memory, or clearly not enough of it (checked
+ * before the first tensor is read). */
 int engine_open(const char *directory, const EngineOptions *options, Engine **engine, Error *err);
 void engine_free(Engine *engine);
 
@@ -33,5 +40,10 @@ engine_notice(const Engine *engine);             /* README-like one-liner from t
 int engine_cell_px(const Engine *engine);        /* patch * merge: 28 */
 int64_t engine_min_pixels(const Engine *engine); /* of preprocessor_config.json */
 int64_t engine_max_pixels(const Engine *engine);
+
+const Hparams *engine_hparams(const Engine *engine);
+const Tokenizer *engine_tokenizer(const Engine *engine);
+const PromptTemplate *engine_prompt(const Engine *engine);
+size_t engine_bytes(const Engine *engine); /* of the weights */
 
 #endif

@@ -1,0 +1,247 @@
+/*
+ * A tile: up to TILE_ROWS query rows of one key-value head (several tokens times the queries that
+ * share it). For each block of 64 keys: scores [rows, 64] = q k, running maximum, exp, and
+ * sums [rows, d] += p v; at the end the rows are divided by their sums.
+ */
+#include "model/attention.h"
+
+#include "base/mem.h"
+#include "model/kernels.h"
+
+#include <errno.h>
+#include <math.h>
+#include <omp.h>
+#include <string.h>
+
+enum { TILE_ROWS = 32 };
+
+/* Scratch of one thread. */
+typedef struct Tile {
+    float *q;      /* [TILE_ROWS, d] scaled */
+    float *scores; /* [TILE_ROWS, KERNEL_BLOCK] */
+    float *sums;   /* [TILE_ROWS, padded d] */
+    float *keys;   /* [blocks][d][KERNEL_BLOCK] of a segment */
+    float *values; /* [tokens][padded d] of a segment */
+    float max[TILE_ROWS], total[TILE_ROWS];
+    size_t limit[TILE_ROWS]; /* keys that the row sees: 0 .. limit - 1 */
+    float *out[TILE_ROWS];
+} Tile;
+
+struct Attention {
+    int threads;
+    Tile *tiles;                        /* [threads] */
+    size_t segment_tokens, segment_dim; /* room of keys and values */
+};
+
+static size_t padded_of(size_t d)
+{
+    return (d + KERNEL_ALIGN - 1) / KERNEL_ALIGN * KERNEL_ALIGN;
+}
+
+int attention_new(int threads, int head_dim, Attention **attention)
+{
+    Attention *a = mem_new_array(1, sizeof *a);
+    if (!a)
+        return -ENOMEM;
+    a->threads = threads;
+    a->tiles = mem_new_array((size_t)threads, sizeof *a->tiles);
+    size_t padded = padded_of((size_t)head_dim);
+    for (int i = 0; a->tiles && i < threads; i++) {
+        Tile *t = &a->tiles[i];
+        t->q = mem_new_aligned(TILE_ROWS * padded, sizeof *t->q);
+        t->scores = mem_new_aligned(TILE_ROWS * KERNEL_BLOCK, sizeof *t->scores);
+        t->sums = mem_new_aligned(TILE_ROWS * padded, sizeof *t->sums);
+        if (!t->q || !t->scores || !t->sums) {
+            attention_free(a);
+            return -ENOMEM;
+        }
+    }
+    if (!a->tiles) {
+        attention_free(a);
+        return -ENOMEM;
+    }
+    *attention = a;
+    return 0;
+}
+
+void attention_free(Attention *a)
+{
+    if (!a)
+        return;
+    for (int i = 0; a->tiles && i < a->threads; i++) {
+        free(a->tiles[i].q);
+        free(a->tiles[i].scores);
+        free(a->tiles[i].sums);
+        free(a->tiles[i].keys);
+        free(a->tiles[i].values);
+    }
+    free(a->tiles);
+    free(a);
+}
+
+/* Adds a row of the tile: its query, scaled, where its result goes, and what it sees. */
+static void tile_add(Tile *t, size_t row, const float *q, size_t d, float scale, size_t limit,
+                     float *out)
+{
+    for (size_t j = 0; j < d; j++)
+        t->q[row * d + j] = q[j] * scale;
+    t->limit[row] = limit;
+    t->max[row] = -INFINITY;
+    t->total[row] = 0;
+    t->out[row] = out;
+}
+
+/* One block of keys: those of `begin` .. begin + KERNEL_BLOCK - 1. keys [d][KERNEL_BLOCK], values
+ * [KERNEL_BLOCK][padded]. */
+static void tile_block(Tile *t, size_t rows, size_t d, size_t padded, size_t begin,
+                       const float *keys, const float *values)
+{
+    const KernelTable *k = kernels();
+    k->tile(t->scores, KERNEL_BLOCK, t->q, d, keys, KERNEL_BLOCK, rows, d, KERNEL_BLOCK, false);
+    size_t most = 0;
+    for (size_t r = 0; r < rows; r++) {
+        float *scores = t->scores + r * KERNEL_BLOCK;
+        size_t seen = t->limit[r] > begin ? t->limit[r] - begin : 0;
+        seen = seen < KERNEL_BLOCK ? seen : KERNEL_BLOCK;
+        memset(scores + seen, 0, (KERNEL_BLOCK - seen) * sizeof *scores);
+        if (seen == 0)
+            continue;
+        most = seen > most ? seen : most;
+        float max = k->max(scores, seen);
+        if (max > t->max[r]) {
+            if (begin > 0) {
+                float shrink = expf(t->max[r] - max);
+                k->scale(t->sums + r * padded, shrink, padded);
+                t->total[r] *= shrink;
+            }
+            t->max[r] = max;
+        }
+        t->total[r] += k->exp_sum(scores, seen, t->max[r]);
+    }
+    k->tile(t->sums, padded, t->scores, KERNEL_BLOCK, values, padded, rows, most, padded,
+            begin > 0);
+}
+
+static void tile_end(Tile *t, size_t rows, size_t d, size_t padded)
+{
+    for (size_t r = 0; r < rows; r++) {
+        float *sums = t->sums + r * padded;
+        kernels()->scale(sums, 1.0f / t->total[r], d);
+        memcpy(t->out[r], sums, d * sizeof *sums);
+    }
+}
+
+void attention_causal(Attention *a, const KvCache *cache, int layer, const float *q,
+                      size_t q_stride, size_t first, size_t n, int heads, float *out,
+                      size_t out_stride)
+{
+    const size_t d = (size_t)cache->head_dim, padded = cache->padded;
+    const size_t kv_heads = (size_t)cache->kv_heads, group = (size_t)heads / kv_heads;
+    const size_t tokens = group < TILE_ROWS ? TILE_ROWS / group : 1;
+    const size_t tiles = (n + tokens - 1) / tokens;
+    /* A group of more queries than a tile has rows is cut. */
+    const size_t parts = (group + TILE_ROWS - 1) / TILE_ROWS;
+    const size_t items = tiles * kv_heads * parts;
+    const float scale = 1.0f / sqrtf((float)d);
+    const bool alone = a->threads == 1 || (first + n) * n * d * (size_t)heads < 1 << 17;
+
+#pragma omp parallel for schedule(dynamic) num_threads(a->threads) if (!alone)
+    for (size_t item = 0; item < items; item++) {
+        Tile *t = &a->tiles[omp_get_thread_num()];
+        size_t head = item % kv_heads, part = item / kv_heads % parts;
+        /* The last tiles are the longest: first. */
+        size_t begin = (tiles - 1 - item / kv_heads / parts) * tokens;
+        size_t end = begin + tokens < n ? begin + tokens : n;
+        size_t from = part * TILE_ROWS;
+        size_t to = from + TILE_ROWS < group ? from + TILE_ROWS : group;
+        size_t rows = 0;
+        for (size_t i = begin; i < end; i++)
+            for (size_t g = from; g < to; g++) {
+                size_t at = (head * group + g) * d;
+                tile_add(t, rows++, q + i * q_stride + at, d, scale, first + i + 1,
+                         out + i * out_stride + at);
+            }
+        size_t seen = first + end;
+        for (size_t key = 0; key < seen; key += KERNEL_BLOCK) {
+            const float *base = cache->chunks[key / KV_CACHE_CHUNK] +
+                                ((size_t)layer * kv_heads + head) * cache->head_floats;
+            size_t in_chunk = key % KV_CACHE_CHUNK;
+            tile_block(t, rows, d, padded, key, base + in_chunk * d,
+                       base + KV_CACHE_CHUNK * d + in_chunk * padded);
+        }
+        tile_end(t, rows, d, padded);
+    }
+}
+
+/* Room for the keys and values of the longest segment, in every thread. */
+static int segment_room(Attention *a, size_t tokens, size_t d)
+{
+    if (tokens <= a->segment_tokens && d <= a->segment_dim)
+        return 0;
+    size_t blocks = (tokens + KERNEL_BLOCK - 1) / KERNEL_BLOCK * KERNEL_BLOCK;
+    for (int i = 0; i < a->threads; i++) {
+        Tile *t = &a->tiles[i];
+        free(t->keys);
+        free(t->values);
+        t->keys = mem_new_aligned(blocks * d, sizeof *t->keys);
+        t->values = mem_new_aligned(blocks * padded_of(d), sizeof *t->values);
+        if (!t->keys || !t->values) {
+            a->segment_tokens = 0;
+            return -ENOMEM;
+        }
+    }
+    a->segment_tokens = blocks;
+    a->segment_dim = d;
+    return 0;
+}
+
+/* Keys of one head to blocks, values to padded rows; zeros where there is nothing. */
+static void segment_pack(Tile *t, const float *keys, const float *values, size_t stride, size_t n,
+                         size_t d, size_t padded)
+{
+    size_t room = (n + KERNEL_BLOCK - 1) / KERNEL_BLOCK * KERNEL_BLOCK;
+    for (size_t i = 0; i < room; i++) {
+        float *column = t->keys + i / KERNEL_BLOCK * d * KERNEL_BLOCK + i % KERNEL_BLOCK;
+        for (size_t j = 0; j < d; j++)
+            column[j * KERNEL_BLOCK] = i < n ? keys[i * stride + j] : 0;
+        float *row = t->values + i * padded;
+        if (i < n)
+            memcpy(row, values + i * stride, d * sizeof *row);
+        memset(row + (i < n ? d : 0), 0, (padded - (i < n ? d : 0)) * sizeof *row);
+    }
+}
+
+int attention_segments(Attention *a, const float *qkv, const int32_t *begins, size_t n_segments,
+                       int heads, int head_dim, float *out)
+{
+    const size_t d = (size_t)head_dim, padded = padded_of(d), width = (size_t)heads * d;
+    const size_t stride = 3 * width;
+    const float scale = 1.0f / sqrtf((float)d);
+    size_t longest = 0;
+    for (size_t i = 0; i < n_segments; i++) {
+        size_t n = (size_t)(begins[i + 1] - begins[i]);
+        longest = n > longest ? n : longest;
+    }
+    int r = segment_room(a, longest, d);
+    if (r < 0)
+        return r;
+    const size_t items = n_segments * (size_t)heads;
+#pragma omp parallel for schedule(dynamic) num_threads(a->threads) if (a->threads > 1)
+    for (size_t item = 0; item < items; item++) {
+        Tile *t = &a->tiles[omp_get_thread_num()];
+        size_t segment = item / (size_t)heads, at = item % (size_t)heads * d;
+        size_t begin = (size_t)begins[segment], n = (size_t)begins[segment + 1] - begin;
+        const float *rows = qkv + begin * stride + at;
+        segment_pack(t, rows + width, rows + 2 * width, stride, n, d, padded);
+        for (size_t i = 0; i < n; i += TILE_ROWS) {
+            size_t count = n - i < TILE_ROWS ? n - i : TILE_ROWS;
+            for (size_t j = 0; j < count; j++)
+                tile_add(t, j, rows + (i + j) * stride, d, scale, n,
+                         out + (begin + i + j) * width + at);
+            for (size_t key = 0; key < n; key += KERNEL_BLOCK)
+                tile_block(t, count, d, padded, key, t->keys + key * d, t->values + key * padded);
+            tile_end(t, count, d, padded);
+        }
+    }
+    return 0;
+}

@@ -1,0 +1,201 @@
+/*
+ * Loading: sizes, tokenizer, template, then the tensors one after another into packed weights; the
+ * files are unmapped again when all are copied.
+ */
+#include "model/engine.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "model/engine_private.h"
+#include "model/memory.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* What there is besides weights: buffers, a short context, the tokenizer. */
+#define OTHER_BYTES ((uint64_t)64 << 20)
+
+int engine_default_threads(void)
+{
+    cpu_set_t set;
+    int n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+    return n < 1 ? 1 : n;
+}
+
+static void safetensorsp(Safetensors **tensors)
+{
+    safetensors_free(*tensors);
+}
+
+static void lorap(Lora **lora)
+{
+    lora_free(*lora);
+}
+
+/* The directory's last name and eight digits of its configuration. */
+static void make_name(Engine *e, const char *directory)
+{
+    _cleanup_free_ char *real = realpath(directory, NULL);
+    const char *path = real ? real : directory, *last = strrchr(path, '/');
+    snprintf(e->name, sizeof e->name, "%.100s-%08" PRIx32, last ? last + 1 : path,
+             (uint32_t)(e->hparams.config_hash ^ e->hparams.config_hash >> 32));
+}
+
+/* Refuses at once what would be killed in the middle. */
+static int check_memory(const char *directory, const Safetensors *tensors, GemmDtype dtype,
+                        Error *err)
+{
+    uint64_t needed = OTHER_BYTES, largest = 0;
+    for (size_t i = 0; i < safetensors_count(tensors); i++) {
+        const Tensor *t = safetensors_at(tensors, i);
+        uint64_t bytes = gemm_estimate_bytes(dtype, t->n, 1, t->dtype == TENSOR_BF16);
+        needed += bytes;
+        /* While it is converted a tensor is there twice; stacked ones are up to three. */
+        largest = bytes > largest ? bytes : largest;
+    }
+    needed += largest;
+    uint64_t available = memory_available_bytes();
+    if (needed <= available)
+        return 0;
+    return error_set(err, ENOMEM, EX_OSERR,
+                     "%s: this model needs about %.2f GiB of memory and %.2f GiB are available: %s",
+                     directory, (double)needed / (1 << 30), (double)available / (1 << 30),
+                     dtype == GEMM_F32 ? "use dtype bf16, close other programs, or use a smaller "
+                                         "model"
+                                       : "close other programs, or use a smaller model");
+}
+
+/* Every pair of the adapter must have found its tensor. */
+static int check_adapter(const char *directory, const Safetensors *tensors, const Lora *lora,
+                         const Weights *w, Error *err)
+{
+    for (size_t i = 0; lora && i < lora_count(lora); i++) {
+        const LoraPair *pair = lora_at(lora, i);
+        const Tensor *base;
+        if (safetensors_find(tensors, pair->target, &base) != 0)
+            return error_set(err, EINVAL, EX_DATAERR,
+                             "%s: adapts %s, which the model does not have: the adapter belongs to "
+                             "another model",
+                             directory, pair->target);
+    }
+    if (lora && w->merged != lora_count(lora))
+        return error_set(err, EINVAL, EX_DATAERR,
+                         "%s: only %zu of %zu adapted tensors are linear layers of the model",
+                         directory, w->merged, lora_count(lora));
+    return 0;
+}
+
+static int load(Engine *e, const char *directory, const EngineOptions *options, Error *err)
+{
+    int r = hparams_read(directory, &e->hparams, err);
+    if (r == 0)
+        r = tokenizer_open(directory, &e->tokenizer, err);
+    if (r == 0)
+        r = prompt_template_read(directory, &e->prompt, err);
+    if (r < 0)
+        return r;
+    if (tokenizer_size(e->tokenizer) > e->hparams.text.vocab)
+        return error_set(err, EINVAL, EX_DATAERR,
+                         "%s: the tokenizer has ids up to %d, but vocab_size of config.json is %d: "
+                         "they belong to different models",
+                         directory, tokenizer_size(e->tokenizer) - 1, e->hparams.text.vocab);
+
+    _cleanup_(safetensorsp) Safetensors *tensors = NULL;
+    _cleanup_(lorap) Lora *lora = NULL;
+    r = safetensors_open(directory, "model", &tensors, err);
+    if (r == 0 && options->lora)
+        r = lora_open(options->lora, &lora, err);
+    Weights w = {.tensors = tensors,
+                 .lora = lora,
+                 .dtype = options->dtype == ENGINE_BF16 ? GEMM_BF16 : GEMM_F32,
+                 .err = err};
+    if (r == 0)
+        r = check_memory(directory, tensors, w.dtype, err);
+    if (r == 0)
+        r = vit_new(&e->hparams.vision, &w, &e->vit);
+    if (r == 0)
+        r = llm_new(&e->hparams.text, &w, &e->llm);
+    if (r == 0)
+        r = check_adapter(options->lora, tensors, lora, &w, err);
+    e->bytes = w.bytes;
+    return r;
+}
+
+int engine_open(const char *directory, const EngineOptions *options, Engine **engine, Error *err)
+{
+    Engine *e = mem_new_array(1, sizeof *e);
+    if (!e)
+        return error_set(err, ENOMEM, EX_OSERR, "%s: no memory", directory);
+    e->threads = options->threads > 0 ? options->threads : engine_default_threads();
+    int r = load(e, directory, options, err);
+    if (r < 0) {
+        engine_free(e);
+        return r;
+    }
+    make_name(e, directory);
+    log_info("engine", "loaded model=%s dtype=%s weights_mib=%zu threads=%d math=\"%s\"", e->name,
+             options->dtype == ENGINE_BF16 ? "bf16" : "f32", e->bytes >> 20, e->threads,
+             gemm_description());
+    *engine = e;
+    return 0;
+}
+
+void engine_free(Engine *e)
+{
+    if (!e)
+        return;
+    vit_free(e->vit);
+    llm_free(e->llm);
+    tokenizer_free(e->tokenizer);
+    prompt_template_deinit(&e->prompt);
+    free(e);
+}
+
+const char *engine_name(const Engine *e)
+{
+    return e->name;
+}
+
+const char *engine_notice(const Engine *e)
+{
+    return e->hparams.notice;
+}
+
+int engine_cell_px(const Engine *e)
+{
+    return hparams_cell_px(&e->hparams);
+}
+
+int64_t engine_min_pixels(const Engine *e)
+{
+    return e->hparams.video.min_pixels;
+}
+
+int64_t engine_max_pixels(const Engine *e)
+{
+    return e->hparams.video.max_pixels;
+}
+
+const Hparams *engine_hparams(const Engine *e)
+{
+    return &e->hparams;
+}
+
+const Tokenizer *engine_tokenizer(const Engine *e)
+{
+    return e->tokenizer;
+}
+
+const PromptTemplate *engine_prompt(const Engine *e)
+{
+    return &e->prompt;
+}
+
+size_t engine_bytes(const Engine *e)
+{
+    return e->bytes;
+}

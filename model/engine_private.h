@@ -1,0 +1,20 @@
+/* What an Engine is: only for engine.c and timeline.c. */
+#ifndef WHEN_MODEL_ENGINE_PRIVATE_H
+#define WHEN_MODEL_ENGINE_PRIVATE_H
+
+#include "model/engine.h"
+#include "model/llm.h"
+#include "model/vit.h"
+
+struct Engine {
+    Hparams hparams;
+    Tokenizer *tokenizer;
+    PromptTemplate prompt;
+    Vit *vit;
+    Llm *llm;
+    int threads;
+    size_t bytes; /* of the weights */
+    char name[128];
+};
+
+#endif

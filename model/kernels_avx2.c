@@ -1,0 +1,66 @@
+/*
+ * kernels_body.h over 8 floats: AVX2 + FMA. Everything below the pragma is compiled for that CPU,
+ * so this file holds nothing that runs before kernels.c has asked the CPU.
+ */
+#include "model/kernels_table.h"
+
+#include <math.h>
+
+#pragma GCC target("avx2,fma")
+#include <immintrin.h>
+
+typedef __m256 VEC;
+#define VEC_N         8
+#define V_ZERO()      _mm256_setzero_ps()
+#define V_SET(x)      _mm256_set1_ps(x)
+#define V_LOAD(p)     _mm256_loadu_ps(p)
+#define V_STORE(p, v) _mm256_storeu_ps(p, v)
+#define V_ADD         _mm256_add_ps
+#define V_SUB         _mm256_sub_ps
+#define V_MUL         _mm256_mul_ps
+#define V_DIV         _mm256_div_ps
+#define V_MAX         _mm256_max_ps
+#define V_MIN         _mm256_min_ps
+#define V_FMA         _mm256_fmadd_ps
+#define V_ROUND(v)    _mm256_round_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)
+
+static inline float V_SUM(VEC v)
+{
+    __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+}
+
+static inline float V_MAXIMUM(VEC v)
+{
+    __m128 s = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    s = _mm_max_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
+}
+
+static inline VEC V_POW2(VEC v)
+{
+    __m256i exponent = _mm256_add_epi32(_mm256_cvtps_epi32(v), _mm256_set1_epi32(127));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23));
+}
+
+static inline VEC V_BF16(const uint16_t *p)
+{
+    __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
+}
+
+static inline VEC V_BF16_EVEN(const uint16_t *p)
+{
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_loadu_si256((const __m256i *)p), 16));
+}
+
+static inline VEC V_BF16_ODD(const uint16_t *p)
+{
+    __m256i high = _mm256_set1_epi32((int)0xffff0000u);
+    return _mm256_castsi256_ps(_mm256_and_si256(_mm256_loadu_si256((const __m256i *)p), high));
+}
+
+#include "model/kernels_body.h"
+
+const KernelTable kernels_avx2 = BODY_TABLE(KERNEL_AVX2, "avx2");

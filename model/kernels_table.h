@@ -1,0 +1,10 @@
+/* The tables of kernels_avx2.c and kernels_avx512.c: only for kernels.c. */
+#ifndef WHEN_MODEL_KERNELS_TABLE_H
+#define WHEN_MODEL_KERNELS_TABLE_H
+
+#include "model/kernels.h"
+
+extern const KernelTable kernels_avx2;
+extern const KernelTable kernels_avx512;
+
+#endif
