@@ -1,6 +1,12 @@
 /*
- * Reads a video file from begin to end, in the caller's thread: for whenscan and for archive jobs.
- * Frames come sampled, sized for the model and with their UTC where the file knows it.
+ * Reads a video file from begin to end, in the caller's thread: for whenscan, file cameras and
+ * archive jobs. Frames come sampled, sized for the model and with their UTC where the file knows
+ * it.
+ *
+ * pts_us counts from the file's first picture (0), in order of presentation, whatever the container
+ * calls that moment. A sampled frame is the first picture at or after each multiple of 1/fps.
+ * UTC of the first picture, best first: start_utc_us of the options; the container's creation time
+ * (to a second); a time in the file's name (to a second, taken as UTC); else unknown.
  */
 #ifndef WHEN_PIPELINE_READER_H
 #define WHEN_PIPELINE_READER_H
@@ -16,15 +22,19 @@ typedef struct ReaderOptions {
     int64_t min_pixels, max_pixels;
     int64_t start_utc_us; /* configured UTC of the first picture; 0: from the container, if there */
     int64_t start_utc_err_us;
-    int64_t from_pts_us; /* pictures before this are not returned (seeks); 0: from the begin */
-    int64_t to_pts_us;   /* nor at or after this; 0: to the end */
+    int64_t from_pts_us;     /* pictures before this are not returned (seeks); 0: from the begin */
+    int64_t to_pts_us;       /* nor at or after this; 0: to the end */
+    double fps_min, fps_max; /* both > 0: fps moves between them with motion (sampler.h) */
 } ReaderOptions;
 
 typedef struct ReaderInfo {
     int width, height;       /* of the file's pictures, after rotation */
     double fps;              /* nominal, 0 if unknown */
     double duration_s;       /* 0 if unknown */
-    int64_t creation_utc_us; /* 0 if unknown */
+    int64_t creation_utc_us; /* 0 if unknown; from the container, else from the file's name */
+    UtcSource utc_source;    /* what start_utc_us below comes from; UTC_NONE: unknown */
+    int64_t start_utc_us;    /* of the first picture */
+    int64_t start_utc_err_us;
     char codec[32];
 } ReaderInfo;
 
@@ -39,5 +49,8 @@ const ReaderInfo *reader_info(const Reader *reader);
 /* The next sampled frame; frame->rgb is borrowed until the next call. 0, READER_END, or -errno. A
  * file that breaks off in the middle gives what could be decoded, then an error. */
 int reader_next(Reader *reader, Frame *frame, Error *err);
+
+/* Pictures decoded so far, and the pts of the last one. */
+void reader_position(const Reader *reader, uint64_t *decoded, int64_t *pts_us);
 
 #endif

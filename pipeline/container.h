@@ -1,0 +1,19 @@
+/*
+ * What a video file says without being decoded: the time in its name, and whether its end is
+ * missing. Pure file reading.
+ */
+#ifndef WHEN_PIPELINE_CONTAINER_H
+#define WHEN_PIPELINE_CONTAINER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* A time in the last part of the path, taken as UTC: 20261123_084500, 20261123T084500.250,
+ * 20261123084500, 2026-11-23_08-45-00, 2026-11-23T08:45:00, ... true when there is one. */
+bool container_name_utc(const char *path, int64_t *utc_us);
+
+/* Bytes that an MP4 or AVI promises behind the end of the file; 0 when it is whole, or of another
+ * kind. *has_index: false for an MP4 whose index (moov) is not there. */
+int64_t container_missing_bytes(const char *path, bool *has_index);
+
+#endif

@@ -1,0 +1,209 @@
+/* From a decoder's raw buffer to a frame for the model. See picture.h. */
+#include "pipeline/picture.h"
+
+#include "base/mem.h"
+#include "pipeline/resize.h"
+
+#include <errno.h>
+#include <gst/video/video.h>
+#include <string.h>
+
+struct Picture {
+    PictureLimits limits;
+    bool transpose, flip_x, flip_y; /* applied to the resized picture, in this order */
+    GstCaps *caps;                  /* that the rest was made for */
+    GstVideoInfo in, rgb;
+    GstVideoConverter *converter;
+    GstBuffer *full; /* RGB at the source's size */
+    Resizer *resizer;
+    int width, height; /* of the frame, after rotation */
+    uint8_t *resized;  /* before rotation */
+    uint8_t *rotated;  /* NULL when there is none */
+};
+
+Picture *picture_new(const PictureLimits *limits)
+{
+    Picture *p = calloc(1, sizeof *p);
+    if (p)
+        p->limits = *limits;
+    return p;
+}
+
+static void drop_prepared(Picture *p)
+{
+    gst_clear_caps(&p->caps);
+    if (p->converter)
+        gst_video_converter_free(p->converter);
+    p->converter = NULL;
+    gst_clear_buffer(&p->full);
+    resizer_free(p->resizer);
+    p->resizer = NULL;
+    free(p->resized);
+    free(p->rotated);
+    p->resized = p->rotated = NULL;
+}
+
+void picture_free(Picture *p)
+{
+    if (!p)
+        return;
+    drop_prepared(p);
+    free(p);
+}
+
+void picture_set_orientation(Picture *p, const char *orientation)
+{
+    /* out(x, y) = in(transposed, then mirrored): clockwise turns as the tag means them. */
+    static const struct {
+        const char *name;
+        bool transpose, flip_x, flip_y;
+    } known[] = {
+        {"rotate-0", false, false, false},       {"rotate-90", true, true, false},
+        {"rotate-180", false, true, true},       {"rotate-270", true, false, true},
+        {"flip-rotate-0", false, true, false},   {"flip-rotate-90", true, true, true},
+        {"flip-rotate-180", false, false, true}, {"flip-rotate-270", true, false, false},
+    };
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (strcmp(orientation, known[i].name) == 0 &&
+            (p->transpose != known[i].transpose || p->flip_x != known[i].flip_x ||
+             p->flip_y != known[i].flip_y)) {
+            p->transpose = known[i].transpose;
+            p->flip_x = known[i].flip_x;
+            p->flip_y = known[i].flip_y;
+            drop_prepared(p);
+        }
+}
+
+static int prepare_sizes(Picture *p, Error *err)
+{
+    int w = GST_VIDEO_INFO_WIDTH(&p->in), h = GST_VIDEO_INFO_HEIGHT(&p->in);
+    int r = p->transpose ? resize_target(w, h, p->limits.cell_px, p->limits.min_pixels,
+                                         (double)p->limits.max_pixels, &p->height, &p->width)
+                         : resize_target(h, w, p->limits.cell_px, p->limits.min_pixels,
+                                         (double)p->limits.max_pixels, &p->height, &p->width);
+    if (r != 0)
+        return error_set(err, EINVAL, EX_DATAERR,
+                         "pictures of %d x %d pixels cannot be sized for the model (%s)", w, h,
+                         r == RESIZE_ASPECT ? "one side is over 200 times the other"
+                                            : "see min_pixels and max_pixels");
+    int to_w = p->transpose ? p->height : p->width, to_h = p->transpose ? p->width : p->height;
+    r = resizer_new(h, w, to_h, to_w, &p->resizer);
+    size_t bytes = (size_t)p->width * (size_t)p->height * 3;
+    p->resized = mem_new_aligned(bytes, 1);
+    if (p->transpose || p->flip_x || p->flip_y)
+        p->rotated = mem_new_aligned(bytes, 1);
+    if (r == -EINVAL)
+        return error_set(err, EINVAL, EX_DATAERR, "pictures of %d x %d pixels are too large", w, h);
+    if (r < 0 || !p->resized || ((p->transpose || p->flip_x || p->flip_y) && !p->rotated))
+        return error_set(err, ENOMEM, EX_OSERR, "no memory for pictures of %d x %d pixels", w, h);
+    return 0;
+}
+
+int picture_prepare(Picture *p, GstCaps *caps, Error *err)
+{
+    if (p->caps && (p->caps == caps || gst_caps_is_equal(p->caps, caps)))
+        return 0;
+    drop_prepared(p);
+    if (!gst_video_info_from_caps(&p->in, caps))
+        return error_set(err, EINVAL, EX_DATAERR, "the decoder's pictures have no known format");
+    int w = GST_VIDEO_INFO_WIDTH(&p->in), h = GST_VIDEO_INFO_HEIGHT(&p->in);
+    gst_video_info_set_format(&p->rgb, GST_VIDEO_FORMAT_RGB, (guint)w, (guint)h);
+    p->rgb.fps_n = p->in.fps_n; /* the converter wants them equal */
+    p->rgb.fps_d = p->in.fps_d;
+    p->rgb.par_n = p->in.par_n;
+    p->rgb.par_d = p->in.par_d;
+    int r = prepare_sizes(p, err);
+    if (r < 0) {
+        drop_prepared(p);
+        return r;
+    }
+    /* Chroma as decoded, each sample for its 2x2 pixels, and no dither: what the libraries do that
+     * the model's training pictures came through, and cheap. */
+    GstStructure *options = gst_structure_new(
+        "options", GST_VIDEO_CONVERTER_OPT_CHROMA_MODE, GST_TYPE_VIDEO_CHROMA_MODE,
+        GST_VIDEO_CHROMA_MODE_NONE, GST_VIDEO_CONVERTER_OPT_DITHER_METHOD,
+        GST_TYPE_VIDEO_DITHER_METHOD, GST_VIDEO_DITHER_NONE, NULL);
+    p->converter = gst_video_converter_new(&p->in, &p->rgb, options);
+    p->full = gst_buffer_new_allocate(NULL, GST_VIDEO_INFO_SIZE(&p->rgb), NULL);
+    if (!p->converter || !p->full) {
+        drop_prepared(p);
+        return error_set(err, ENOTSUP, EX_DATAERR, "pictures in format %s cannot be converted",
+                         GST_VIDEO_INFO_NAME(&p->in));
+    }
+    p->caps = gst_caps_ref(caps);
+    return 0;
+}
+
+void picture_size(const Picture *p, int *width, int *height)
+{
+    *width = p->width;
+    *height = p->height;
+}
+
+void picture_source_size(const Picture *p, int *width, int *height)
+{
+    int w = GST_VIDEO_INFO_WIDTH(&p->in), h = GST_VIDEO_INFO_HEIGHT(&p->in);
+    *width = p->transpose ? h : w;
+    *height = p->transpose ? w : h;
+}
+
+static const uint8_t *rotate(Picture *p)
+{
+    if (!p->rotated)
+        return p->resized;
+    int w = p->width, h = p->height;
+    size_t in_stride = (size_t)(p->transpose ? h : w) * 3;
+    uint8_t *out = p->rotated;
+    for (int y = 0; y < h; y++)
+        for (int x = 0; x < w; x++, out += 3) {
+            int sx = p->flip_x ? w - 1 - x : x, sy = p->flip_y ? h - 1 - y : y;
+            size_t row = (size_t)(p->transpose ? sx : sy),
+                   column = (size_t)(p->transpose ? sy : sx);
+            memcpy(out, p->resized + row * in_stride + column * 3, 3);
+        }
+    return p->rotated;
+}
+
+int picture_convert(Picture *p, GstSample *sample, Frame *frame, Error *err)
+{
+    GstCaps *caps = gst_sample_get_caps(sample);
+    GstBuffer *buffer = gst_sample_get_buffer(sample);
+    if (!caps || !buffer)
+        return error_set(err, EINVAL, EX_DATAERR, "the decoder sent a picture without a format");
+    int r = picture_prepare(p, caps, err);
+    if (r < 0)
+        return r;
+    GstVideoFrame in, rgb;
+    if (!gst_video_frame_map(&in, &p->in, buffer, GST_MAP_READ))
+        return error_set(err, EIO, EX_DATAERR, "a decoded picture cannot be read");
+    if (!gst_video_frame_map(&rgb, &p->rgb, p->full, GST_MAP_WRITE)) {
+        gst_video_frame_unmap(&in);
+        return error_set(err, ENOMEM, EX_OSERR, "no memory for a picture");
+    }
+    gst_video_converter_frame(p->converter, &in, &rgb);
+    resizer_run(p->resizer, GST_VIDEO_FRAME_PLANE_DATA(&rgb, 0),
+                (size_t)GST_VIDEO_FRAME_PLANE_STRIDE(&rgb, 0), p->resized);
+    gst_video_frame_unmap(&rgb);
+    gst_video_frame_unmap(&in);
+    frame->rgb = (uint8_t *)rotate(p);
+    frame->width = p->width;
+    frame->height = p->height;
+    return 0;
+}
+
+float picture_motion(Motion *m, int64_t pts_us, GstSample *sample)
+{
+    GstVideoInfo info;
+    GstVideoFrame frame;
+    GstCaps *caps = gst_sample_get_caps(sample);
+    if (!caps || !gst_video_info_from_caps(&info, caps) || GST_VIDEO_INFO_N_COMPONENTS(&info) < 1 ||
+        GST_VIDEO_INFO_COMP_DEPTH(&info, 0) != 8 || GST_VIDEO_FORMAT_INFO_IS_TILED(info.finfo) ||
+        !gst_video_frame_map(&frame, &info, gst_sample_get_buffer(sample), GST_MAP_READ))
+        return -1;
+    float motion =
+        motion_measure(m, pts_us, GST_VIDEO_FRAME_COMP_DATA(&frame, 0),
+                       (size_t)GST_VIDEO_FRAME_COMP_STRIDE(&frame, 0),
+                       (size_t)GST_VIDEO_FRAME_COMP_PSTRIDE(&frame, 0), info.width, info.height);
+    gst_video_frame_unmap(&frame);
+    return motion;
+}
