@@ -1,0 +1,365 @@
+/*
+ * Prompt = prefix up to and including the video, prefilled once, + question, appended, answered and
+ * rolled back. The prefix's ids come from the rendered prompt: everything up to its video pad token
+ * is the same whatever the question is, because added tokens are cut out before anything else is.
+ */
+#include "model/locate.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "model/answer.h"
+#include "model/grammar.h"
+#include "model/prompt.h"
+#include "model/timeline.h"
+
+#include <errno.h>
+#include <math.h>
+#include <string.h>
+
+enum { DEFAULT_MAX_TOKENS = 512, MAX_QUESTION_BYTES = 4096 };
+
+struct Locator {
+    const Engine *engine;
+    Timeline *timeline;
+    GrammarRules *rules;
+    Grammar *grammar;
+    size_t max_tokens;
+
+    TimelineMark video_end; /* behind the video */
+    double origin_s;        /* seconds of the first frame: the model's 00:00.00 */
+    bool watching;
+
+    /* Of the last question; reused. */
+    TokenIds prompt, output;
+    Str text;
+    struct Free { /* tokens that the model chose: where they end in the text, and how sure it was */
+        size_t end_bytes;
+        double log_prob;
+    } * free;
+    size_t n_free, free_capacity;
+    bool failed; /* no memory while a step was noted */
+    Str answer;
+
+    float *prompt_logits;      /* [vocab] */
+    int32_t *prompt_positions; /* [3, prompt_tokens] */
+    size_t prompt_positions_capacity;
+    int32_t *prompt_ids; /* [prompt_tokens] */
+    size_t prompt_ids_capacity;
+    size_t prompt_tokens;
+    bool has_prompt;
+
+    /* Of a watch; reused. */
+    const uint8_t **frames;
+    size_t frames_capacity;
+    double *seconds;
+    size_t seconds_capacity;
+};
+
+static int no_memory(Error *err)
+{
+    return error_set(err, ENOMEM, EX_OSERR, "no memory for the question");
+}
+
+void locate_answer_deinit(LocateAnswer *answer)
+{
+    free(answer->intervals);
+    free(answer->text);
+    memset(answer, 0, sizeof *answer);
+}
+
+int locator_new(const Engine *engine, int max_tokens, Locator **locator, Error *err)
+{
+    const Hparams *h = engine_hparams(engine);
+    Locator *l = mem_new_array(1, sizeof *l);
+    if (!l)
+        return no_memory(err);
+    l->engine = engine;
+    l->max_tokens = max_tokens > 0 ? (size_t)max_tokens : DEFAULT_MAX_TOKENS;
+    /* A model with its own instruction was trained on compact JSON; others may write spaces. */
+    GrammarSpace space = engine_prompt(engine)->custom_system ? GRAMMAR_COMPACT : GRAMMAR_FREE;
+    int r = timeline_new(engine, &l->timeline, err);
+    if (r == 0)
+        r = grammar_compile_schema(GRAMMAR_EVENT_LIST_SCHEMA, space, engine_tokenizer(engine),
+                                   h->eos, h->n_eos, &l->rules, err);
+    if (r == 0 && grammar_new(l->rules, &l->grammar) < 0)
+        r = no_memory(err);
+    l->prompt_logits = mem_new_aligned((size_t)h->text.vocab, sizeof *l->prompt_logits);
+    if (r == 0 && !l->prompt_logits)
+        r = no_memory(err);
+    if (r < 0) {
+        locator_free(l);
+        return r;
+    }
+    *locator = l;
+    return 0;
+}
+
+void locator_free(Locator *l)
+{
+    if (!l)
+        return;
+    timeline_free(l->timeline);
+    grammar_free(l->grammar);
+    grammar_rules_free(l->rules);
+    token_ids_deinit(&l->prompt);
+    token_ids_deinit(&l->output);
+    str_deinit(&l->text);
+    str_deinit(&l->answer);
+    free(l->free);
+    free(l->prompt_logits);
+    free(l->prompt_positions);
+    free(l->prompt_ids);
+    free(l->frames);
+    free(l->seconds);
+    free(l);
+}
+
+/* What models that were not trained for us are asked. */
+static void wrap_question(const char *question, Str *text)
+{
+    str_addf(text,
+             "Watch the whole video and find every time span in which this happens: \"%s\"\n"
+             "Answer only with a JSON list, without any other text. Each item is "
+             "{\"start_time\": \"mm:ss.ff\", \"end_time\": \"mm:ss.ff\", \"description\": "
+             "\"...\"}: minutes, seconds and hundredths from the beginning of the video, and one "
+             "short sentence about what is seen. List the spans in order of time, one item for "
+             "each occurrence. If it does not happen, answer [].",
+             question);
+}
+
+/* The whole prompt's ids, one pad for the video, to l->prompt; *pad: where that is. */
+static int encode_prompt(Locator *l, const char *question, size_t *pad, Error *err)
+{
+    const PromptTemplate *prompt = engine_prompt(l->engine);
+    const int32_t video = engine_hparams(l->engine)->video_token;
+    str_clear(&l->text);
+    if (prompt->custom_system)
+        str_add_text(&l->text, question);
+    else
+        wrap_question(question, &l->text);
+    if (str_failed(&l->text))
+        return no_memory(err);
+    PromptPart parts[] = {{.kind = PROMPT_VIDEO},
+                          {.kind = PROMPT_TEXT, .text = str_text(&l->text)}};
+    PromptMessage message = {.role = "user", .parts = parts, .n_parts = 2};
+    PromptOptions options = {.add_generation_prompt = true, .plain_text = true};
+    l->prompt.n = 0;
+    int r =
+        prompt_encode(prompt, engine_tokenizer(l->engine), &message, 1, &options, &l->prompt, err);
+    if (r == -ENOMEM)
+        return no_memory(err);
+    if (r < 0)
+        return r;
+    for (*pad = 0; *pad < l->prompt.n; ++*pad)
+        if (l->prompt.ids[*pad] == video)
+            return 0;
+    return error_set(err, EINVAL, EX_DATAERR,
+                     "video_token_id of config.json is not the tokenizer's <|video_pad|>");
+}
+
+/* Frames must be what the model takes: the caller's sizes come from the engine, but a bad message
+ * must not become a crash. */
+static int check_frames(const Locator *l, const LocateFrame *frames, size_t n, Error *err)
+{
+    const int cell = engine_cell_px(l->engine);
+    if (n == 0)
+        return error_set(err, EINVAL, EX_DATAERR, "a window without frames cannot be watched");
+    for (size_t i = 0; i < n; i++) {
+        const LocateFrame *f = &frames[i];
+        if (f->width <= 0 || f->height <= 0 || f->width % cell != 0 || f->height % cell != 0)
+            return error_set(err, EINVAL, EX_DATAERR,
+                             "frame %zu is %d x %d pixels: sides must be multiples of %d", i,
+                             f->width, f->height, cell);
+        if (f->width != frames[0].width || f->height != frames[0].height)
+            return error_set(
+                err, EINVAL, EX_DATAERR,
+                "frame %zu is %d x %d pixels and frame 0 is %d x %d: a window's frames "
+                "must be of one size",
+                i, f->width, f->height, frames[0].width, frames[0].height);
+        if (!isfinite(f->seconds) || (i > 0 && f->seconds < frames[i - 1].seconds))
+            return error_set(err, EINVAL, EX_DATAERR,
+                             "frame %zu is earlier than the one before it: frames must come in "
+                             "order of time",
+                             i);
+    }
+    return 0;
+}
+
+int locator_watch(Locator *l, const LocateFrame *frames, size_t n, Error *err)
+{
+    l->watching = l->has_prompt = false;
+    timeline_rollback(l->timeline, (TimelineMark){0});
+    int r = check_frames(l, frames, n, err);
+    if (r < 0)
+        return r;
+    const size_t pair = (size_t)engine_hparams(l->engine)->vision.temporal_patch;
+    const size_t grids = (n + pair - 1) / pair;
+    if (mem_grow((void **)&l->frames, &l->frames_capacity, n, sizeof *l->frames) < 0 ||
+        mem_grow((void **)&l->seconds, &l->seconds_capacity, grids, sizeof *l->seconds) < 0)
+        return no_memory(err);
+    for (size_t i = 0; i < n; i++)
+        l->frames[i] = frames[i].rgb;
+    l->origin_s = frames[0].seconds;
+    for (size_t k = 0; k < grids; k++)
+        l->seconds[k] = frames[k * pair].seconds - l->origin_s;
+
+    size_t pad;
+    r = encode_prompt(l, "", &pad, err);
+    if (r == 0)
+        r = timeline_append_ids(l->timeline, l->prompt.ids, pad, err);
+    TimelineVideo video = {.frames = l->frames,
+                           .n_frames = n,
+                           .width = frames[0].width,
+                           .height = frames[0].height,
+                           .seconds = l->seconds};
+    if (r == 0)
+        r = timeline_append_video(l->timeline, &video, err);
+    if (r < 0)
+        return r;
+    l->video_end = timeline_mark(l->timeline);
+    l->watching = true;
+    return 0;
+}
+
+/* Notes a chosen token: in the order of the text, so that an interval's tokens can be found. */
+static void note_step(void *user, const GenerateStep *step)
+{
+    Locator *l = user;
+    size_t bytes = 0;
+    const Tokenizer *tokenizer = engine_tokenizer(l->engine);
+    const uint8_t *text = tokenizer_bytes(tokenizer, step->id, &bytes);
+    if (!tokenizer_is_special(tokenizer, step->id))
+        str_add(&l->answer, text, bytes);
+    if (step->forced)
+        return;
+    if (mem_grow((void **)&l->free, &l->free_capacity, l->n_free + 1, sizeof *l->free) < 0) {
+        l->failed = true;
+        return;
+    }
+    l->free[l->n_free++] = (struct Free){l->answer.len, step->log_prob};
+}
+
+/* Geometric mean of the probabilities of the chosen tokens that end in (from, to]. 1 when all were
+ * forced. */
+static double confidence_of(const Locator *l, size_t from, size_t to)
+{
+    double sum = 0;
+    size_t n = 0;
+    for (size_t i = 0; i < l->n_free; i++)
+        if (l->free[i].end_bytes > from && l->free[i].end_bytes <= to) {
+            sum += l->free[i].log_prob;
+            n++;
+        }
+    return n ? exp(sum / (double)n) : 1;
+}
+
+/* Keeps what locator_prompt_* give. */
+static int keep_prompt(Locator *l, Error *err)
+{
+    const float *logits = NULL;
+    int r = timeline_logits(l->timeline, &logits, err);
+    if (r < 0)
+        return r;
+    size_t n = timeline_length(l->timeline);
+    if (mem_grow((void **)&l->prompt_positions, &l->prompt_positions_capacity, 3 * n,
+                 sizeof *l->prompt_positions) < 0 ||
+        mem_grow((void **)&l->prompt_ids, &l->prompt_ids_capacity, n, sizeof *l->prompt_ids) < 0)
+        return no_memory(err);
+    memcpy(l->prompt_logits, logits,
+           (size_t)engine_hparams(l->engine)->text.vocab * sizeof *logits);
+    timeline_positions(l->timeline, l->prompt_positions);
+    memcpy(l->prompt_ids, timeline_ids(l->timeline), n * sizeof *l->prompt_ids);
+    l->prompt_tokens = n;
+    l->has_prompt = true;
+    return 0;
+}
+
+/* l->answer and what was noted, to the caller's structure. */
+static int read_answer(const Locator *l, LocateAnswer *answer)
+{
+    _cleanup_(answer_deinit) Answer parsed = {0};
+    int r = answer_parse(str_text(&l->answer), l->answer.len, &parsed);
+    if (r < 0)
+        return r;
+    answer->text = strdup(str_text(&l->answer));
+    answer->intervals = mem_new_array(parsed.n, sizeof *answer->intervals);
+    if (!answer->text || !answer->intervals)
+        return -ENOMEM;
+    answer->n = parsed.n;
+    answer->tokens = (int)l->output.n;
+    answer->confidence = confidence_of(l, 0, SIZE_MAX);
+    for (size_t i = 0; i < parsed.n; i++) {
+        const AnswerInterval *from = &parsed.intervals[i];
+        LocateInterval *to = &answer->intervals[i];
+        to->start_s = l->origin_s + from->start_s;
+        to->end_s = l->origin_s + from->end_s;
+        to->confidence = confidence_of(l, from->begin, from->end);
+        memcpy(to->description, from->description, sizeof to->description);
+    }
+    return 0;
+}
+
+/* Behind the video: appends, answers. The caller rolls back. */
+static int ask(Locator *l, const char *question, LocateAnswer *answer, Error *err)
+{
+    size_t pad;
+    int r = encode_prompt(l, question, &pad, err);
+    if (r == 0)
+        r = timeline_append_ids(l->timeline, l->prompt.ids + pad + 1, l->prompt.n - pad - 1, err);
+    if (r == 0)
+        r = keep_prompt(l, err);
+    if (r < 0)
+        return r;
+    grammar_reset(l->grammar);
+    l->output.n = l->n_free = 0;
+    l->failed = false;
+    str_clear(&l->answer);
+    GenerateOptions options = {
+        .grammar = l->grammar, .max_tokens = l->max_tokens, .step = note_step, .user = l};
+    r = timeline_generate(l->timeline, &options, &l->output, err);
+    if (r < 0)
+        return r;
+    answer->truncated = r == GENERATE_TRUNCATED;
+    if (l->failed || str_failed(&l->answer) || read_answer(l, answer) < 0)
+        return no_memory(err);
+    return 0;
+}
+
+int locator_ask(Locator *l, const char *question, LocateAnswer *answer, Error *err)
+{
+    memset(answer, 0, sizeof *answer);
+    l->has_prompt = false;
+    if (!l->watching)
+        return error_set(err, EINVAL, EX_SOFTWARE, "a question was asked before a video was seen");
+    size_t bytes = strnlen(question, MAX_QUESTION_BYTES + 1);
+    if (bytes > MAX_QUESTION_BYTES)
+        return error_set(err, E2BIG, EX_DATAERR,
+                         "the question is longer than %d bytes: ask a shorter one",
+                         MAX_QUESTION_BYTES);
+    int r = ask(l, question, answer, err);
+    timeline_rollback(l->timeline, l->video_end);
+    if (r < 0)
+        locate_answer_deinit(answer);
+    log_debug("locate", "asked tokens=%d intervals=%zu confidence=%.3f truncated=%d",
+              answer->tokens, answer->n, answer->confidence, answer->truncated);
+    return r;
+}
+
+const float *locator_prompt_logits(const Locator *l, size_t *vocab)
+{
+    *vocab = l->has_prompt ? (size_t)engine_hparams(l->engine)->text.vocab : 0;
+    return l->has_prompt ? l->prompt_logits : NULL;
+}
+
+const int32_t *locator_prompt_positions(const Locator *l, size_t *n_tokens)
+{
+    *n_tokens = l->has_prompt ? l->prompt_tokens : 0;
+    return l->has_prompt ? l->prompt_positions : NULL;
+}
+
+const int32_t *locator_prompt_ids(const Locator *l, size_t *n_tokens)
+{
+    *n_tokens = l->has_prompt ? l->prompt_tokens : 0;
+    return l->has_prompt ? l->prompt_ids : NULL;
+}
