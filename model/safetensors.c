@@ -139,7 +139,8 @@ static int by_begin(const void *a, const void *b)
 static int check_spans(const char *file, Span *spans, size_t n, uint64_t data_size, Error *err)
 {
     uint64_t at = 0;
-    qsort(spans, n, sizeof *spans, by_begin);
+    if (n)
+        qsort(spans, n, sizeof *spans, by_begin);
     for (size_t i = 0; i < n; i++) {
         if (spans[i].begin < at)
             return damaged(file, spans[i].name, "its data overlaps another tensor's", err);
@@ -314,7 +315,8 @@ int safetensors_open(const char *directory, const char *name, Safetensors **tens
                       "%s: neither %s.safetensors nor %s.safetensors.index.json is there",
                       directory, name, name);
     if (r == 0) {
-        qsort(s->tensors, s->n, sizeof *s->tensors, by_name);
+        if (s->n)
+            qsort(s->tensors, s->n, sizeof *s->tensors, by_name);
         for (size_t i = 1; i < s->n && r == 0; i++)
             if (strcmp(s->tensors[i - 1].name, s->tensors[i].name) == 0)
                 r = damaged(s->tensors[i].file, s->tensors[i].name, "it is there twice", err);
