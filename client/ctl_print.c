@@ -35,7 +35,7 @@ void print_time(Str *out, int64_t utc_us, int64_t err_us)
     double error_s = (fmax((double)err_us, 0) + fabs((double)(utc_us - shown_us))) / 1e6;
     double unit_s = (double)step_us / 1e6;
     /* Upwards: what is shown is a bound. The small part is for sums that are exact on paper. */
-    error_s = ceil(error_s / unit_s - 1e-6) * unit_s;
+    error_s = fmax(ceil(error_s / unit_s - 1e-6), 0) * unit_s;
     str_addf(out, "%s %s %.*f s", text, print_plus_minus(), step_us == 100000 ? 1 : 3, error_s);
 }
 

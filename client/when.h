@@ -29,8 +29,8 @@
 enum {
     WHEN_CONNECT_MS = 3000,
     WHEN_DEADLINE_MS = 10000,
-    WHEN_SILENCE_MS = 5000, /* no heartbeat for so long: whend is gone or stuck */
-    WHEN_MAX_QUESTION_BYTES = 1000
+    WHEN_SILENCE_MS = 5000,        /* no heartbeat for so long: whend is gone or stuck */
+    WHEN_MAX_QUESTION_BYTES = 8192 /* what the service reads */
 };
 
 typedef struct When When;
