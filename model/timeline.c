@@ -309,11 +309,12 @@ static int choose(const Timeline *t, Grammar *grammar, GenerateStep *step)
     return 0;
 }
 
-static bool is_end(const Timeline *t, int32_t id)
+static bool is_end(const Timeline *t, const GenerateOptions *o, int32_t id)
 {
-    const Hparams *h = &t->engine->hparams;
-    for (int i = 0; i < h->n_eos; i++)
-        if (h->eos[i] == id)
+    const int32_t *eos = o->n_eos ? o->eos : t->engine->hparams.eos;
+    int n = o->n_eos ? o->n_eos : t->engine->hparams.n_eos;
+    for (int i = 0; i < n; i++)
+        if (eos[i] == id)
             return true;
     return false;
 }
@@ -338,7 +339,7 @@ static int take_forced(Timeline *t, const GenerateOptions *o, TokenIds *out, siz
     for (size_t i = 0; r == 0 && i < t->forced.n && out->n < most && !*end; i++) {
         GenerateStep step = {.id = t->forced.ids[i], .forced = true};
         r = take(t, o, &step, out);
-        *end = is_end(t, step.id);
+        *end = is_end(t, o, step.id);
     }
     return r;
 }
@@ -358,7 +359,7 @@ static int take_best(Timeline *t, const GenerateOptions *o, TokenIds *out, bool 
     if (choose(t, o->grammar, &step) < 0)
         return error_set(err, EINVAL, EX_DATAERR,
                          "the model's tokenizer has no token with which the answer could go on");
-    *end = is_end(t, step.id);
+    *end = is_end(t, o, step.id);
     return take(t, o, &step, out);
 }
 

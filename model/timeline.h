@@ -64,7 +64,9 @@ typedef struct GenerateStep {
 } GenerateStep;
 
 typedef struct GenerateOptions {
-    Grammar *grammar; /* NULL: none */
+    Grammar *grammar;   /* NULL: none */
+    const int32_t *eos; /* [n_eos] what ends it; n_eos 0: the model's own end tokens */
+    int n_eos;
     size_t max_tokens;
     float repetition_penalty; /* over the ids of prompt and output; 1 or 0: none */
     /* Called for each token, before it is appended. May be NULL. */
