@@ -1,5 +1,6 @@
 /* whenscan: when does it happen in this file? Reads the arguments; scan_run.c does the work. */
 #include "base/clock.h"
+#include "base/log.h"
 #include "client/scan.h"
 #include "config/value.h"
 
@@ -248,6 +249,7 @@ int main(int argc, char **argv)
                            .boundary_error_us = US_PER_S / 2,
                            .start_utc_err_us = US_PER_S,
                            .dtype = ENGINE_BF16};
+    log_init("whenscan", LOG_LEVEL_WARN);
     Error err = {0};
     int rc = 0, option;
     opterr = 0;
