@@ -346,20 +346,25 @@ void stage_lora(Golden *g)
     golden_row_begin(&r.logits, g, "08 lora logits", 9e-5);
     golden_row_begin(&r.greedy, g, "08 lora greedy ids, positions", 0);
     golden_row_begin(&r.log_prob, g, "08 lora log_prob", 1e-3);
-    for (size_t i = 0; i < 2; i++) {
+    json_t *meta = golden_json(&r.logits, golden_path(g, "08_lora/meta.json"));
+    const char *checkpoint = json_string_value(json_object_get(meta, "checkpoint"));
+    if (!checkpoint)
+        golden_fail(&r.logits, "08_lora/meta.json names no checkpoint");
+    for (size_t i = 0; checkpoint && i < 2; i++) {
         if (!golden_exists(g, "08_lora/%s", adapters[i]))
             continue;
-        Engine *engine = open_engine(&r.logits, g, "a_untied",
+        Engine *engine = open_engine(&r.logits, g, checkpoint,
                                      golden_path(g, "08_lora/%s", adapters[i]), ENGINE_F32);
         for (size_t j = 0; engine && j < 2; j++) {
-            char prompt[64], folder[64];
-            snprintf(prompt, sizeof prompt, "07_llm/a_untied/%s/", prompts[j]);
+            char prompt[256], folder[64];
+            snprintf(prompt, sizeof prompt, "07_llm/%s/%s/", checkpoint, prompts[j]);
             snprintf(folder, sizeof folder, "08_lora/%s_", prompts[j]);
             if (golden_exists(g, "%slogits_f32.npy", folder))
                 llm_case(&r, g, engine, prompt, folder, CASE_LORA);
         }
         engine_free(engine);
     }
+    json_decref(meta);
     golden_row_end(&r.layers);
     golden_row_end(&r.logits);
     golden_row_end(&r.greedy);
