@@ -172,7 +172,8 @@ static int end_of_life(const Segmenter *s, Now *now, Live *live, SegmenterSink s
 /* Hands out all that changed and forgets what no window to come can change. */
 static int hand_out(const Segmenter *s, Now *now, bool finish, SegmenterSink sink, void *context)
 {
-    qsort(now->live, now->n, sizeof *now->live, by_start);
+    if (now->n > 0)
+        qsort(now->live, now->n, sizeof *now->live, by_start);
     size_t kept = 0;
     for (size_t i = 0; i < now->n; i++) {
         Live *live = &now->live[i];
