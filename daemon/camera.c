@@ -267,7 +267,7 @@ bool camera_message(Daemon *daemon, Camera *camera, const When__FromWorker *mess
         supervisor_hello(daemon->supervisor, camera->worker);
         /* Only now is it sure that the one before has said its last word. */
         if (camera->interrupted)
-            feed_interrupted(camera->feed, camera->reason);
+            feed_interrupted(camera->feed, camera->reason, daemon->now_us);
         camera->interrupted = false;
         camera->setup_sent = false;
         camera_setup(daemon, camera);
@@ -320,10 +320,10 @@ void camera_tick(Daemon *daemon, Camera *camera)
     }
 }
 
-void camera_publish_progress(Daemon *daemon, Camera *camera)
+void camera_publish_progress(Daemon *daemon, Camera *camera, bool anyway)
 {
     FeedCounts counts = feed_counts(camera->feed);
-    if (memcmp(&counts, &camera->published, sizeof counts) == 0)
+    if (!anyway && memcmp(&counts, &camera->published, sizeof counts) == 0)
         return;
     camera->published = counts;
     When__Progress progress = WHEN__PROGRESS__INIT;

@@ -43,7 +43,8 @@ bool camera_message(Daemon *daemon, Camera *camera, const When__FromWorker *mess
                     zmq_msg_t *pixels, size_t n_pixels);
 void camera_gone(Daemon *daemon, Camera *camera, const WorkerEnd *end);
 void camera_tick(Daemon *daemon, Camera *camera); /* silence, credit */
-void camera_publish_progress(Daemon *daemon, Camera *camera);
+/* Only if something changed, or anyway. */
+void camera_publish_progress(Daemon *daemon, Camera *camera, bool anyway);
 
 double camera_done(const Camera *camera); /* share of a file that was examined */
 

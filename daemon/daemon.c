@@ -21,6 +21,7 @@
 
 #define HEARTBEAT_US    US_PER_S
 #define PROGRESS_US     US_PER_S
+#define ALL_PROGRESS_US (5 * US_PER_S) /* also of cameras where nothing changed */
 #define MAX_SLEEP_US    (US_PER_S / 4)
 #define STOP_US         (8 * US_PER_S) /* SIGKILL comes after 5: an exit within 10 is sure */
 #define LAST_WORDS_US   (US_PER_S / 5) /* what the workers said last is on its way */
@@ -224,8 +225,11 @@ static void take_signals(Daemon *daemon)
 static void publish_progress(Daemon *daemon)
 {
     daemon->progress_due_us = daemon->now_us + PROGRESS_US;
+    bool all = daemon->now_us >= daemon->all_progress_due_us;
+    if (all)
+        daemon->all_progress_due_us = daemon->now_us + ALL_PROGRESS_US;
     for (size_t i = 0; i < daemon->n_cameras; i++)
-        camera_publish_progress(daemon, daemon->cameras[i]);
+        camera_publish_progress(daemon, daemon->cameras[i], all);
 }
 
 static void tick(Daemon *daemon)

@@ -46,7 +46,7 @@ struct Daemon {
     uint64_t bad_messages;
     int64_t started_us; /* UTC */
     int64_t now_us;     /* monotonic, of this turn of the loop */
-    int64_t heartbeat_due_us, progress_due_us;
+    int64_t heartbeat_due_us, progress_due_us, all_progress_due_us;
     int64_t stop_due_us; /* give up waiting for workers; 0: not stopping */
 };
 

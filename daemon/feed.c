@@ -121,9 +121,10 @@ static int begin_track(Feed *feed, const WatchConfig *watch, Track **begun, Erro
     return 0;
 }
 
-/* A file is read from where the watch that is least far stands. */
+/* A file is read from where the watch that is least far stands. Its watches are set once. */
 static void find_resume(Feed *feed)
 {
+    assert(feed->options.kind != TASK_FILE || feed->counts.frames == 0 || feed->n_tracks == 0);
     int64_t resume = INT64_MAX;
     for (size_t i = 0; i < feed->n_tracks; i++)
         if (!feed->tracks[i]->done && feed->tracks[i]->settled_pts_us < resume)
@@ -169,9 +170,22 @@ int feed_set_watches(Feed *feed, const WatchConfig *watches, size_t n, int64_t n
     feed->tracks = tracks;
     feed->n_tracks = n_tracks;
     commit(feed, batch, now_us);
-    if (feed->options.kind == TASK_FILE && feed->counts.frames == 0)
-        find_resume(feed);
+    find_resume(feed);
     return 0;
+}
+
+bool feed_has_watches(const Feed *feed, const WatchConfig *watches, size_t n)
+{
+    size_t covering = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (!watch_config_covers(&watches[i], feed->camera))
+            continue;
+        const Track *track = find_track(feed, watches[i].name);
+        if (!track || !track_is(track, &watches[i]))
+            return false;
+        covering++;
+    }
+    return covering == feed->n_tracks;
 }
 
 int feed_restore(Feed *feed, const Event *event)
@@ -398,11 +412,15 @@ void feed_end(Feed *feed, bool complete, int64_t now_us)
     settle(feed, now_us);
 }
 
-void feed_interrupted(Feed *feed, const char *reason)
+void feed_interrupted(Feed *feed, const char *reason, int64_t now_us)
 {
-    snprintf(feed->hole_reason, sizeof feed->hole_reason, "worker restarted: %s", reason);
-    if (feed->options.kind != TASK_FILE)
-        return; /* a new session ends the run by itself */
+    if (feed->options.kind != TASK_FILE) {
+        /* What came before is a window now, so that the reason is kept for what comes. */
+        check(feed, cutter_end(feed->cutter));
+        take_windows(feed, now_us);
+        snprintf(feed->hole_reason, sizeof feed->hole_reason, "worker restarted: %s", reason);
+        return;
+    }
     /* The file is read again from its begin: what is not in a finished window comes once more. */
     Cutter *cutter = new_cutter(feed->context);
     if (!cutter) {

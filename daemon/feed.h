@@ -59,8 +59,12 @@ Feed *feed_new(FeedContext *context, const FeedOptions *options); /* NULL: no me
 void feed_free(Feed *feed);
 
 /* The watches that look at this camera: new ones begin, gone ones finish their events, a changed
- * one does both. 0 or -errno. */
+ * one does both. Not for a file that is being read (but to end all of it): what was read of it
+ * would be missed by a new watch, so it gets a new feed. 0 or -errno. */
 int feed_set_watches(Feed *feed, const WatchConfig *watches, size_t n, int64_t now_us, Error *err);
+
+/* Are these the watches that the feed has now, unchanged? */
+bool feed_has_watches(const Feed *feed, const WatchConfig *watches, size_t n);
 
 /* Takes up an event left open by an earlier run; FEED_NOT_TAKEN when this feed does not go on where
  * that one stopped. */
@@ -74,7 +78,7 @@ void feed_correct(Feed *feed, const When__TimeCorrection *correction);
 /* Nothing more comes for now (stream silent). complete: nothing ever will (file at its end). */
 void feed_end(Feed *feed, bool complete, int64_t now_us);
 /* The worker died and starts again: `reason` is what the ledger says of the hole. */
-void feed_interrupted(Feed *feed, const char *reason);
+void feed_interrupted(Feed *feed, const char *reason, int64_t now_us);
 
 /* The scheduler's hooks for tasks of this feed: the task is taken over. */
 void feed_done(Feed *feed, Task *task, const char *reason, int64_t now_us);

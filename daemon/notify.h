@@ -1,5 +1,6 @@
 /*
- * Notify: what systemd is told (sd_notify). Does nothing when it did not start us.
+ * Notify: what systemd is told (its sd_notify protocol). Never waits; does nothing when it did not
+ * start us.
  */
 #ifndef WHEN_DAEMON_NOTIFY_H
 #define WHEN_DAEMON_NOTIFY_H

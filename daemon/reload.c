@@ -64,13 +64,16 @@ static int finish_event(Daemon *daemon, const Event *event, Batch *batch)
     return r;
 }
 
-static int settle_open_events(Daemon *daemon, Error *err)
+/* Those of one camera, or of all (NULL). */
+static int settle_open_events(Daemon *daemon, Camera *only, Error *err)
 {
     OpenEvents open = {0};
     int r = index_open_events(daemon->index, add_event, &open, err);
     Batch *batch = batch_new();
     for (size_t i = 0; r >= 0 && i < open.n; i++) {
-        Camera *camera = daemon_camera(daemon, open.events[i].camera);
+        if (only && strcmp(only->config->name, open.events[i].camera) != 0)
+            continue;
+        Camera *camera = only ? only : daemon_camera(daemon, open.events[i].camera);
         int taken = camera ? feed_restore(camera->feed, &open.events[i]) : FEED_NOT_TAKEN;
         if (taken == FEED_NOT_TAKEN)
             taken = finish_event(daemon, &open.events[i], batch);
@@ -80,7 +83,7 @@ static int settle_open_events(Daemon *daemon, Error *err)
                       open.events[i].id, strerror(-taken));
         }
     }
-    if (r >= 0 && open.n > 0)
+    if (r >= 0 && open.n > 0 && !only)
         log_info("reload", "events=%zu were left open by an earlier run", open.n);
     free(open.events);
     if (r < 0) {
@@ -102,7 +105,7 @@ int reload_begin(Daemon *daemon, Error *err)
         r = camera_new(daemon, &daemon->config.cameras[i], &daemon->cameras[i], err);
         daemon->n_cameras += r == 0;
     }
-    return r < 0 ? r : settle_open_events(daemon, err);
+    return r < 0 ? r : settle_open_events(daemon, NULL, err);
 }
 
 /* --- SIGHUP --- */
@@ -147,13 +150,25 @@ static bool same_model(const Config *a, const Config *b)
            a->model_max_answer_tokens == b->model_max_answer_tokens;
 }
 
-static void stop_camera(Daemon *daemon, Camera *camera)
+static void stop_camera(Daemon *daemon, Camera *camera, bool finish)
 {
     archive_cancel(daemon, camera->config->name);
     supervisor_stop(daemon->supervisor, camera->worker, daemon->now_us);
-    /* What it has seen so far is all there will be of it. */
-    feed_set_watches(camera->feed, NULL, 0, daemon->now_us, NULL);
+    if (finish) /* what it has seen so far is all there will be of it */
+        feed_set_watches(camera->feed, NULL, 0, daemon->now_us, NULL);
     camera_free(camera);
+}
+
+static Camera *start_camera(Daemon *daemon, const CameraConfig *config)
+{
+    Camera *camera = NULL;
+    Error err = {0};
+    if (camera_new(daemon, config, &camera, &err) < 0 ||
+        settle_open_events(daemon, camera, &err) < 0)
+        log_error("reload", "%s", err.text);
+    if (camera && camera_start(daemon, camera) < 0)
+        daemon_out_of_memory(daemon);
+    return camera;
 }
 
 /* Takes the camera of this name out of the old list. */
@@ -178,35 +193,28 @@ static void apply(Daemon *daemon, Config *config, Camera **cameras)
     for (size_t i = 0; i < config->n_cameras; i++) {
         const CameraConfig *wanted = &daemon->config.cameras[i];
         Camera *camera = take_old(daemon, wanted->name);
-        Error err = {0};
-        if (camera && camera_config_equal(camera->config, wanted)) {
+        bool unchanged = camera && camera_config_equal(camera->config, wanted);
+        if (unchanged && (!wanted->is_file ||
+                          feed_has_watches(camera->feed, config->watches, config->n_watches))) {
+            Error err = {0};
             camera->config = wanted;
-            if (feed_set_watches(camera->feed, daemon->config.watches, daemon->config.n_watches,
-                                 daemon->now_us, &err) < 0)
+            if (feed_set_watches(camera->feed, config->watches, config->n_watches, daemon->now_us,
+                                 &err) < 0)
                 log_error("reload", "camera=%s watches unchanged: %s", wanted->name, err.text);
-            /* A file that was done has something new to look for. */
-            if (wanted->is_file && !feed_complete(camera->feed) &&
-                strcmp(camera->state, "finished") == 0) {
-                if (supervisor_by_name(daemon->supervisor, camera->worker))
-                    supervisor_restart(daemon->supervisor, camera->worker, daemon->now_us);
-                else
-                    camera_start(daemon, camera);
-                camera->interrupted = true;
-            }
             cameras[n++] = camera;
             kept++;
             continue;
         }
+        /* A file with other watches goes on, for each where it stands: its open events stay. */
         if (camera)
-            stop_camera(daemon, camera);
-        if (camera_new(daemon, wanted, &cameras[n], &err) < 0)
-            log_error("reload", "%s", err.text);
-        else if (camera_start(daemon, cameras[n++]) < 0)
-            daemon_out_of_memory(daemon);
+            stop_camera(daemon, camera, !unchanged);
+        camera = start_camera(daemon, wanted);
+        if (camera)
+            cameras[n++] = camera;
     }
     for (size_t i = 0; i < n_old; i++)
         if (old_cameras[i])
-            stop_camera(daemon, old_cameras[i]);
+            stop_camera(daemon, old_cameras[i], true);
     free(old_cameras);
     daemon->cameras = cameras;
     daemon->n_cameras = n;
@@ -226,6 +234,11 @@ void reload_config(Daemon *daemon)
 {
     Config config = {0};
     Error err = {0};
+    if (committer_blocked(daemon->committer)) {
+        log_error("reload", "put off: %s (send SIGHUP again when events can be stored)",
+                  committer_reason(daemon->committer));
+        return;
+    }
     if (config_read(daemon->options.config_path, &config, &err) < 0) {
         log_error("reload", "%s: nothing is changed", err.text);
         config_deinit(&config);
