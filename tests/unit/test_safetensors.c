@@ -231,6 +231,8 @@ static void test_shards(void **state)
         assert_true(safetensors_open(scratch.dir, "model", &s, &err) < 0);
         assert_null(s);
         assert_true(err.exit_code != 0);
+        if (i >= 2 && i <= 4)
+            assert_non_null(strstr(err.text, "plain file name"));
     }
     scratch_deinit(&scratch);
 }

@@ -137,7 +137,9 @@ static void test_pieces(void **state)
 {
     (void)state;
     expect_pieces("it's I'LL don'T 'sx", "it|'s| I|'LL| don|'T| '|sx");
-    expect_pieces("x'\xc5\xbf", "x|'\xc5\xbf"); /* long s folds to s */
+    expect_pieces("x'\xc5\xbf"
+                  "a",
+                  "x|'\xc5\xbf|a"); /* long s folds to s */
     expect_pieces("'rex 'r've", "'re|x| '|r|'ve");
     expect_pieces("abc123 4", "abc|1|2|3| |4");
     expect_pieces("a  b   ", "a| | b|   ");
