@@ -1,0 +1,211 @@
+/*
+ * Products of every layout that this CPU can do, against double precision: numbers of rows on both
+ * sides of each switch (matrix-vector kernels, buckets, pieces), odd sizes, with and without bias.
+ */
+#include "model/gemm.h"
+#include "model/kernels.h"
+
+#include <errno.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+typedef struct Inputs {
+    size_t n, k, m;
+    float *w, *x, *bias, *y;
+    uint16_t *narrow; /* w rounded to bf16 */
+} Inputs;
+
+static float value_at(size_t i)
+{
+    uint32_t x = (uint32_t)i * 2654435761u;
+    x ^= x >> 15;
+    x *= 2246822519u;
+    x ^= x >> 13;
+    return (float)x / 4294967296.0f * 2 - 1;
+}
+
+static Inputs make(size_t n, size_t k, size_t m)
+{
+    Inputs in = {.n = n, .k = k, .m = m};
+    in.w = malloc(n * k * sizeof(float));
+    in.x = malloc(m * k * sizeof(float));
+    in.bias = malloc(n * sizeof(float));
+    in.y = malloc(m * n * sizeof(float));
+    in.narrow = malloc(n * k * sizeof(uint16_t));
+    assert_true(in.w && in.x && in.bias && in.y && in.narrow);
+    for (size_t i = 0; i < n * k; i++)
+        in.w[i] = value_at(i);
+    for (size_t i = 0; i < m * k; i++)
+        in.x[i] = value_at(i + 7777777);
+    for (size_t i = 0; i < n; i++)
+        in.bias[i] = value_at(i + 99) * 3;
+    kernel_f32_to_bf16(in.narrow, in.w, n * k);
+    return in;
+}
+
+static void drop(Inputs *in)
+{
+    free(in->w);
+    free(in->x);
+    free(in->bias);
+    free(in->y);
+    free(in->narrow);
+}
+
+/* narrow_w, narrow_x: the reference rounds them too. */
+static void check(const Inputs *in, size_t m, bool bias, bool narrow_w, bool narrow_x,
+                  double tolerance)
+{
+    for (size_t r = 0; r < m; r++)
+        for (size_t i = 0; i < in->n; i += i + 9 < in->n ? 5 : 1) {
+            double want = bias ? (double)in->bias[i] : 0;
+            for (size_t j = 0; j < in->k; j++) {
+                float x = in->x[r * in->k + j];
+                uint16_t rounded;
+                kernel_f32_to_bf16(&rounded, &x, 1);
+                want += (double)(narrow_x ? kernel_bf16(rounded) : x) *
+                        (double)(narrow_w ? kernel_bf16(in->narrow[i * in->k + j])
+                                          : in->w[i * in->k + j]);
+            }
+            double got = (double)in->y[r * in->n + i];
+            if (!(fabs(got - want) <= tolerance * sqrt((double)in->k)))
+                fail_msg("m=%zu n=%zu k=%zu: element (%zu, %zu) is %.7g, expected %.7g", m, in->n,
+                         in->k, r, i, got, want);
+        }
+}
+
+static const size_t ROWS[] = {1, 2, 3, 4, 5, 8, 9, 17, 64, 65, 130, 1025};
+enum { N_ROWS = sizeof ROWS / sizeof ROWS[0] };
+
+static const struct {
+    size_t n, k;
+} SHAPES[] = {{16, 16}, {192, 192}, {83, 136}, {1, 20}, {260, 68}, {1536, 96}};
+enum { N_SHAPES = sizeof SHAPES / sizeof SHAPES[0] };
+
+/* 0: this CPU cannot. */
+static int run(GemmDtype dtype, GemmLayout layout, bool from_bf16, bool with_bias, int threads)
+{
+    for (size_t s = 0; s < N_SHAPES; s++) {
+        Inputs in = make(SHAPES[s].n, SHAPES[s].k, ROWS[N_ROWS - 1]);
+        GemmSource source = {.n = in.n,
+                             .k = in.k,
+                             .values = from_bf16 ? (void *)in.narrow : (void *)in.w,
+                             .is_bf16 = from_bf16,
+                             .bias = with_bias ? in.bias : NULL};
+        GemmWeight *weight = NULL;
+        int r = gemm_weight_new(dtype, layout, &source, &weight);
+        if (r == -ENOTSUP) {
+            drop(&in);
+            return 0;
+        }
+        assert_int_equal(r, 0);
+        Gemm *gemm = NULL;
+        assert_int_equal(gemm_new(threads, &gemm), 0);
+        bool packed_bf16 = layout == GEMM_PACKED && dtype == GEMM_BF16;
+        for (size_t i = 0; i < N_ROWS; i++) {
+            size_t m = ROWS[i];
+            memset(in.y, 0xff, in.m * in.n * sizeof(float));
+            assert_int_equal(gemm_run(gemm, weight, in.x, m, in.y), 0);
+            bool rounds_x = packed_bf16 && m > GEMM_FEW;
+            check(&in, m, with_bias, from_bf16 || dtype == GEMM_BF16, rounds_x,
+                  rounds_x ? 2e-4 : 4e-6);
+            if (m < in.m) /* nothing behind the last row */
+                assert_true(isnan(in.y[m * in.n]));
+        }
+        gemm_free(gemm);
+        gemm_weight_free(weight);
+        drop(&in);
+    }
+    return 1;
+}
+
+static void test_rows(void **state)
+{
+    (void)state;
+    for (int threads = 1; threads <= 3; threads++) {
+        assert_true(run(GEMM_F32, GEMM_ROWS, false, true, threads));
+        assert_true(run(GEMM_F32, GEMM_AUTO, true, false, threads));
+        assert_true(run(GEMM_BF16, GEMM_ROWS, false, true, threads));
+    }
+}
+
+static void test_packed_f32(void **state)
+{
+    (void)state;
+    assert_true(run(GEMM_F32, GEMM_PACKED, false, true, 2));
+    assert_true(run(GEMM_F32, GEMM_PACKED, true, false, 1));
+}
+
+static void test_packed_bf16(void **state)
+{
+    (void)state;
+    if (!run(GEMM_BF16, GEMM_PACKED, false, true, 2) ||
+        !run(GEMM_BF16, GEMM_PACKED, true, false, 1)) {
+        print_message("not run: oneDNN has no bf16 on this CPU\n");
+        skip();
+    }
+}
+
+/* The same call gives the same bits, whatever ran in between. */
+static void test_repeats(void **state)
+{
+    (void)state;
+    Inputs in = make(192, 512, 40);
+    GemmSource source = {.n = in.n, .k = in.k, .values = in.narrow, .is_bf16 = true};
+    GemmWeight *weight = NULL;
+    Gemm *gemm = NULL;
+    assert_int_equal(gemm_weight_new(GEMM_BF16, GEMM_AUTO, &source, &weight), 0);
+    assert_int_equal(gemm_new(2, &gemm), 0);
+    float *first = malloc(in.m * in.n * sizeof *first);
+    assert_non_null(first);
+    for (size_t m = 1; m <= in.m; m += 13) {
+        assert_int_equal(gemm_run(gemm, weight, in.x, m, first), 0);
+        assert_int_equal(gemm_run(gemm, weight, in.x + in.k, m - 1, in.y), 0);
+        assert_int_equal(gemm_run(gemm, weight, in.x, m, in.y), 0);
+        assert_memory_equal(first, in.y, m * in.n * sizeof *first);
+    }
+    free(first);
+    gemm_free(gemm);
+    gemm_weight_free(weight);
+    drop(&in);
+}
+
+static void test_row(void **state)
+{
+    (void)state;
+    Inputs in = make(10, 33, 1);
+    for (int from_bf16 = 0; from_bf16 < 2; from_bf16++) {
+        GemmSource source = {.n = in.n,
+                             .k = in.k,
+                             .values = from_bf16 ? (void *)in.narrow : (void *)in.w,
+                             .is_bf16 = from_bf16};
+        GemmWeight *weight = NULL;
+        assert_int_equal(gemm_weight_new(GEMM_F32, GEMM_ROWS, &source, &weight), 0);
+        assert_int_equal(gemm_weight_bytes(weight), in.n * in.k * (from_bf16 ? 2 : 4));
+        float row[33];
+        gemm_weight_row(weight, 7, row);
+        for (size_t j = 0; j < 33; j++) {
+            float want = from_bf16 ? kernel_bf16(in.narrow[7 * 33 + j]) : in.w[7 * 33 + j];
+            assert_true(row[j] == want);
+        }
+        gemm_weight_free(weight);
+    }
+    drop(&in);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_rows),        cmocka_unit_test(test_packed_f32),
+        cmocka_unit_test(test_packed_bf16), cmocka_unit_test(test_repeats),
+        cmocka_unit_test(test_row),
+    };
+    printf("%s\n", gemm_description());
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
