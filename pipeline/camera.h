@@ -1,0 +1,19 @@
+/*
+ * What whend-camera does with its setup: one of three jobs. Each returns an exit code of sysexits.h
+ * and has said its last word (CameraEnd) before.
+ */
+#ifndef WHEN_PIPELINE_CAMERA_H
+#define WHEN_PIPELINE_CAMERA_H
+
+#include "pipeline/camera_link.h"
+
+/* A stream: frames as they come, recording, reconnection; until it is stopped. */
+int camera_live_run(CameraLink *link);
+
+/* A file from begin to end, as fast as credit allows. */
+int camera_file_run(CameraLink *link);
+
+/* A span of time out of recordings, as fast as credit allows. */
+int camera_archive_run(CameraLink *link);
+
+#endif

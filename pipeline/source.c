@@ -1,0 +1,439 @@
+/*
+ * A live stream. See source.h.
+ *
+ * Locks: `lock` protects queue, stats and the clean-picture clock; it is held for moments only and
+ * nothing is called under it that could wait.
+ */
+#include "pipeline/source.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "pipeline/fault.h"
+#include "pipeline/motion.h"
+#include "pipeline/picture.h"
+#include "pipeline/timebase.h"
+#include "pipeline/url.h"
+
+#include <errno.h>
+#include <gst/app/gstappsink.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { RTSP_TCP = 4, RTSP_UDP = 1, REASON_BYTES = 256 };
+
+/* How long a stream may give nothing but damaged pictures before they are taken as its best: one
+ * with intra refresh never gives a clean start. */
+static const int64_t CLEAN_US = 5 * US_PER_S;
+static const int64_t OPEN_LIMIT_US = 15 * US_PER_S;
+
+struct Source {
+    SourceOptions options;
+    GstElement *pipeline, *rtsp, *decode;
+    GstBus *bus;
+    GstCaps *ntp_caps;
+    bool has_video; /* one thread at a time adds pads */
+    atomic_bool unsupported;
+    char unsupported_name[64]; /* set before `unsupported` */
+    atomic_llong last_data_us;
+    int64_t opened_us;
+    /* Only in the decoder's thread. */
+    Sampler sampler;
+    Motion motion;
+    uint64_t index;
+    int64_t last_clean_us;
+    pthread_mutex_t lock;
+    SourceFrame queue[SOURCE_QUEUE]; /* ring of n from head */
+    size_t head, n;
+    SourceStats stats;
+};
+
+static void push(Source *s, const SourceFrame *frame)
+{
+    GstSample *dropped = NULL;
+    pthread_mutex_lock(&s->lock);
+    if (s->n == SOURCE_QUEUE) {
+        dropped = s->queue[s->head].sample;
+        s->head = (s->head + 1) % SOURCE_QUEUE;
+        s->n--;
+        s->stats.dropped++;
+    }
+    s->queue[(s->head + s->n++) % SOURCE_QUEUE] = *frame;
+    s->stats.passed++;
+    pthread_mutex_unlock(&s->lock);
+    if (dropped)
+        gst_sample_unref(dropped);
+    uint64_t one = 1;
+    ssize_t written = write(s->options.wake_fd, &one, sizeof one);
+    (void)written; /* a full eventfd wakes as well */
+}
+
+bool source_pull(Source *s, SourceFrame *frame)
+{
+    pthread_mutex_lock(&s->lock);
+    bool any = s->n > 0;
+    if (any) {
+        *frame = s->queue[s->head];
+        s->head = (s->head + 1) % SOURCE_QUEUE;
+        s->n--;
+    }
+    pthread_mutex_unlock(&s->lock);
+    return any;
+}
+
+SourceStats source_stats(Source *s)
+{
+    pthread_mutex_lock(&s->lock);
+    SourceStats stats = s->stats;
+    pthread_mutex_unlock(&s->lock);
+    return stats;
+}
+
+/* Damaged pictures are kept back while clean ones come. */
+static bool is_usable(Source *s, GstBuffer *buffer)
+{
+    int64_t now_us = clock_monotonic_us();
+    if (!GST_BUFFER_FLAG_IS_SET(buffer, GST_BUFFER_FLAG_CORRUPTED)) {
+        s->last_clean_us = now_us;
+        return true;
+    }
+    return now_us - s->last_clean_us > CLEAN_US;
+}
+
+static GstFlowReturn on_picture(GstAppSink *sink, gpointer data)
+{
+    Source *s = data;
+    GstSample *sample = gst_app_sink_pull_sample(sink);
+    if (!sample)
+        return GST_FLOW_EOS;
+    GstBuffer *buffer = gst_sample_get_buffer(sample);
+    GstClockTime at = gst_segment_to_running_time(gst_sample_get_segment(sample), GST_FORMAT_TIME,
+                                                  GST_BUFFER_PTS(buffer));
+    SourceFrame frame = {.sample = sample, .index = s->index++};
+    bool usable = GST_CLOCK_TIME_IS_VALID(at) && is_usable(s, buffer);
+    bool refused = false;
+    if (usable) {
+        frame.pts_us = (int64_t)(at / 1000);
+        frame.arrival_offset_us = clock_utc_us() - frame.pts_us;
+        GstReferenceTimestampMeta *meta =
+            gst_buffer_get_reference_timestamp_meta(buffer, s->ntp_caps);
+        if (meta) {
+            frame.reference_utc_us =
+                timebase_ntp_to_utc_us(meta->timestamp, frame.pts_us + frame.arrival_offset_us);
+            refused = frame.reference_utc_us == 0;
+        }
+        if (!s->sampler.fixed)
+            frame.motion = picture_motion(&s->motion, frame.pts_us, sample);
+        usable = sampler_pass(&s->sampler, frame.pts_us, frame.motion);
+        frame.motion = frame.motion > 0 ? frame.motion : 0;
+    }
+    pthread_mutex_lock(&s->lock);
+    s->stats.decoded++;
+    s->stats.refused_references += refused;
+    s->stats.playing = true;
+    pthread_mutex_unlock(&s->lock);
+    if (usable)
+        push(s, &frame);
+    else
+        gst_sample_unref(sample);
+    return GST_FLOW_OK;
+}
+
+static GstFlowReturn on_compressed(GstAppSink *sink, gpointer data)
+{
+    Source *s = data;
+    GstSample *sample = gst_app_sink_pull_sample(sink);
+    if (!sample)
+        return GST_FLOW_EOS;
+    s->options.on_compressed(sample, s->options.data);
+    gst_sample_unref(sample);
+    return GST_FLOW_OK;
+}
+
+static GstPadProbeReturn on_data(GstPad *pad, GstPadProbeInfo *info, gpointer data)
+{
+    (void)pad;
+    (void)info;
+    atomic_store(&((Source *)data)->last_data_us, clock_monotonic_us());
+    return GST_PAD_PROBE_OK;
+}
+
+static GstElement *add(Source *s, const char *factory)
+{
+    GstElement *element = gst_element_factory_make(factory, NULL);
+    if (element && !gst_bin_add(GST_BIN(s->pipeline), element))
+        element = NULL;
+    return element;
+}
+
+static GstElement *add_sink(Source *s, GstFlowReturn (*on_sample)(GstAppSink *, gpointer))
+{
+    GstElement *sink = add(s, "appsink");
+    if (!sink)
+        return NULL;
+    GstAppSinkCallbacks callbacks = {.new_sample = on_sample};
+    g_object_set(sink, "sync", FALSE, "async", FALSE, "max-buffers", 4u, "enable-last-sample",
+                 FALSE, NULL);
+    gst_app_sink_set_callbacks(GST_APP_SINK(sink), &callbacks, s, NULL);
+    return sink;
+}
+
+/* Drops its oldest data rather than wait: one slow branch must not hold up the other. */
+static GstElement *add_queue(Source *s)
+{
+    GstElement *queue = add(s, "queue");
+    if (queue)
+        g_object_set(queue, "max-size-buffers", 0u, "max-size-bytes", 16u << 20, "max-size-time",
+                     (guint64)4 * GST_SECOND, "leaky", 2 /* downstream: the oldest */, NULL);
+    return queue;
+}
+
+typedef struct Codec {
+    const char *encoding, *depay, *parse, *caps;
+} Codec;
+
+static const Codec CODECS[] = {
+    {"H264", "rtph264depay", "h264parse", "video/x-h264,stream-format=avc,alignment=au"},
+    {"H265", "rtph265depay", "h265parse", "video/x-h265,stream-format=hvc1,alignment=au"},
+    {"MP4V-ES", "rtpmp4vdepay", "mpeg4videoparse", "video/mpeg,mpegversion=4"},
+    {"JPEG", "rtpjpegdepay", "jpegparse", "image/jpeg"},
+};
+
+static const Codec *codec_of(GstCaps *caps)
+{
+    const char *encoding =
+        gst_structure_get_string(gst_caps_get_structure(caps, 0), "encoding-name");
+    for (size_t i = 0; encoding && i < sizeof CODECS / sizeof *CODECS; i++)
+        if (g_ascii_strcasecmp(encoding, CODECS[i].encoding) == 0)
+            return &CODECS[i];
+    return NULL;
+}
+
+static void set_unsupported(Source *s, const char *name)
+{
+    if (atomic_load(&s->unsupported))
+        return;
+    snprintf(s->unsupported_name, sizeof s->unsupported_name, "%s", name);
+    atomic_store(&s->unsupported, true);
+}
+
+/* Only the first video stream is asked for: sound is not looked at. */
+static gboolean on_select(GstElement *rtsp, guint number, GstCaps *caps, gpointer data)
+{
+    (void)rtsp;
+    (void)number;
+    Source *s = data;
+    const GstStructure *structure = gst_caps_get_structure(caps, 0);
+    const char *media = gst_structure_get_string(structure, "media");
+    if (!media || strcmp(media, "video") != 0)
+        return FALSE;
+    if (!codec_of(caps)) {
+        const char *encoding = gst_structure_get_string(structure, "encoding-name");
+        set_unsupported(s, encoding ? encoding : "unnamed");
+        return FALSE;
+    }
+    return TRUE;
+}
+
+static void on_decoded_pad(GstElement *decode, GstPad *pad, gpointer data)
+{
+    (void)decode;
+    GstPad *sink = gst_element_get_static_pad(data, "sink");
+    if (!gst_pad_is_linked(sink))
+        gst_pad_link(pad, sink);
+    gst_object_unref(sink);
+}
+
+static bool link_branches(Source *s, const Codec *codec, GstPad *pad)
+{
+    GstElement *depay = add(s, codec->depay), *parse = add(s, codec->parse);
+    GstElement *filter = add(s, "capsfilter"), *tee = add(s, "tee");
+    GstElement *queue = add_queue(s), *decode = add(s, "decodebin");
+    GstElement *pictures = add_sink(s, on_picture);
+    GstElement *queue2 = NULL, *compressed = NULL;
+    if (!depay || !parse || !filter || !tee || !queue || !decode || !pictures)
+        return false;
+    GstCaps *caps = gst_caps_from_string(codec->caps);
+    g_object_set(filter, "caps", caps, NULL);
+    gst_caps_unref(caps);
+    caps = gst_caps_new_empty_simple("video/x-raw");
+    g_object_set(pictures, "caps", caps, NULL);
+    gst_caps_unref(caps);
+    g_signal_connect(decode, "pad-added", G_CALLBACK(on_decoded_pad), pictures);
+    if (!gst_element_link_many(depay, parse, filter, tee, queue, decode, NULL))
+        return false;
+    if (s->options.on_compressed) {
+        queue2 = add_queue(s);
+        compressed = add_sink(s, on_compressed);
+        if (!queue2 || !compressed || !gst_element_link_many(tee, queue2, compressed, NULL))
+            return false;
+    }
+    GstPad *data_pad = gst_element_get_static_pad(depay, "src");
+    gst_pad_add_probe(data_pad, GST_PAD_PROBE_TYPE_BUFFER | GST_PAD_PROBE_TYPE_BUFFER_LIST, on_data,
+                      s, NULL);
+    gst_object_unref(data_pad);
+    GstElement *const all[] = {pictures, decode, queue, compressed, queue2,
+                               tee,      filter, parse, depay};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (all[i])
+            gst_element_sync_state_with_parent(all[i]);
+    GstPad *sink = gst_element_get_static_pad(depay, "sink");
+    bool linked = gst_pad_link(pad, sink) == GST_PAD_LINK_OK;
+    gst_object_unref(sink);
+    return linked;
+}
+
+static void on_pad(GstElement *rtsp, GstPad *pad, gpointer data)
+{
+    (void)rtsp;
+    Source *s = data;
+    GstCaps *caps = gst_pad_get_current_caps(pad);
+    if (!caps)
+        caps = gst_pad_query_caps(pad, NULL);
+    const Codec *codec = gst_caps_is_empty(caps) || gst_caps_is_any(caps) ? NULL : codec_of(caps);
+    if (codec && !s->has_video) {
+        s->has_video = true;
+        if (!link_branches(s, codec, pad))
+            set_unsupported(s, codec->encoding);
+    }
+    gst_caps_unref(caps);
+}
+
+int source_open(const SourceOptions *options, Source **source, Error *err)
+{
+    int r = fault_init_gst(err);
+    if (r < 0)
+        return r;
+    Source *s = calloc(1, sizeof *s);
+    if (!s)
+        return error_set(err, ENOMEM, EX_OSERR, "no memory for a stream");
+    pthread_mutex_init(&s->lock, NULL);
+    s->options = *options;
+    sampler_init(&s->sampler, options->fps_min, options->fps_base, options->fps_max);
+    s->opened_us = s->last_clean_us = clock_monotonic_us();
+    s->ntp_caps = gst_caps_new_empty_simple("timestamp/x-ntp");
+    s->pipeline = gst_pipeline_new("source");
+    s->bus = gst_element_get_bus(s->pipeline);
+    s->rtsp = add(s, "rtspsrc");
+    if (!s->rtsp) {
+        source_close(s);
+        return error_set(err, ENOSYS, EX_UNAVAILABLE,
+                         "GStreamer has no rtspsrc (apt-get install gstreamer1.0-plugins-good)");
+    }
+    bool udp = options->transport && strcmp(options->transport, "udp") == 0;
+    g_object_set(s->rtsp, "location", options->url, "protocols", udp ? RTSP_UDP : RTSP_TCP,
+                 "buffer-mode", 0 /* none: pts are the sender's own, see source.h */, "latency",
+                 (guint)SOURCE_LATENCY_MS, "tcp-timeout", (guint64)5000000, "timeout",
+                 (guint64)5000000, "add-reference-timestamp-meta", TRUE, NULL);
+    if (options->user && *options->user)
+        g_object_set(s->rtsp, "user-id", options->user, "user-pw",
+                     options->password ? options->password : "", NULL);
+    g_signal_connect(s->rtsp, "select-stream", G_CALLBACK(on_select), s);
+    g_signal_connect(s->rtsp, "pad-added", G_CALLBACK(on_pad), s);
+    gst_element_set_state(s->pipeline, GST_STATE_PLAYING); /* what goes wrong comes on the bus */
+    *source = s;
+    return 0;
+}
+
+void source_close(Source *s)
+{
+    if (!s)
+        return;
+    gst_element_set_state(s->pipeline, GST_STATE_NULL); /* joins every thread of GStreamer's */
+    SourceFrame frame;
+    while (source_pull(s, &frame))
+        gst_sample_unref(frame.sample);
+    gst_object_unref(s->bus);
+    gst_object_unref(s->pipeline);
+    gst_caps_unref(s->ntp_caps);
+    pthread_mutex_destroy(&s->lock);
+    free(s);
+}
+
+static SourceFault fault_of(const GError *error, const char *debug, char *reason, size_t size)
+{
+    const char *all = debug ? debug : "";
+    if (g_error_matches(error, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_NOT_AUTHORIZED) ||
+        strstr(all, "Unauthorized") || strstr(all, "Forbidden")) {
+        snprintf(reason, size, "wrong user or password");
+        return SOURCE_UNAUTHORIZED;
+    }
+    if (g_error_matches(error, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_NOT_FOUND)) {
+        snprintf(reason, size, "no such stream on the server (404): check the path of the URL");
+        return SOURCE_NOT_FOUND;
+    }
+    if (strstr(all, "refused")) {
+        snprintf(reason, size, "connection refused: nothing listens there");
+        return SOURCE_REFUSED;
+    }
+    if (strstr(all, "imeout") || strstr(all, "imed out") || strstr(all, "unreachable") ||
+        strstr(all, "No route")) {
+        snprintf(reason, size, "no answer from there");
+        return SOURCE_TIMEOUT;
+    }
+    if (strstr(all, "resolv")) {
+        snprintf(reason, size, "no such host: its name does not resolve");
+        return SOURCE_TIMEOUT;
+    }
+    char text[REASON_BYTES];
+    url_redact(error->message, text, sizeof text);
+    g_strdelimit(text, "\r\n\t", ' ');
+    snprintf(reason, size, "%s", text);
+    return SOURCE_FAILED;
+}
+
+static SourceFault read_message(GstMessage *message, char *reason, size_t size)
+{
+    SourceFault fault = SOURCE_RUNNING;
+    if (GST_MESSAGE_TYPE(message) == GST_MESSAGE_ERROR) {
+        GError *error = NULL;
+        gchar *debug = NULL;
+        gst_message_parse_error(message, &error, &debug);
+        fault = fault_of(error, debug, reason, size);
+        char text[1024];
+        url_redact(debug ? debug : "", text, sizeof text);
+        g_strdelimit(text, "\r\n\t", ' ');
+        log_debug("source", "code=%d %s: %s", error->code, reason, text);
+        g_clear_error(&error);
+        g_free(debug);
+    } else if (GST_MESSAGE_TYPE(message) == GST_MESSAGE_EOS) {
+        snprintf(reason, size, "the server ended the stream");
+        fault = SOURCE_ENDED;
+    } else if (GST_MESSAGE_TYPE(message) == GST_MESSAGE_ELEMENT) {
+        Error err = {0};
+        if (fault_missing_plugin(message, &err) < 0) {
+            snprintf(reason, size, "%s", err.text);
+            fault = SOURCE_UNSUPPORTED;
+        }
+    }
+    return fault;
+}
+
+SourceFault source_check(Source *s, char *reason, size_t size)
+{
+    GstMessage *message;
+    while ((message = gst_bus_pop(s->bus))) {
+        SourceFault fault = read_message(message, reason, size);
+        gst_message_unref(message);
+        if (fault != SOURCE_RUNNING)
+            return fault;
+    }
+    if (atomic_load(&s->unsupported)) {
+        snprintf(reason, size, "its video (%s) is not supported: H.264, H.265, MPEG-4, JPEG are",
+                 s->unsupported_name);
+        return SOURCE_UNSUPPORTED;
+    }
+    int64_t now_us = clock_monotonic_us(), data_us = atomic_load(&s->last_data_us);
+    if (data_us == 0 && now_us - s->opened_us > OPEN_LIMIT_US) {
+        snprintf(reason, size, "no video within %d s", (int)(OPEN_LIMIT_US / US_PER_S));
+        return SOURCE_TIMEOUT;
+    }
+    if (data_us > 0 && s->options.stall_us > 0 && now_us - data_us > s->options.stall_us) {
+        snprintf(reason, size, "no data for %.1f s", (double)(now_us - data_us) / 1e6);
+        return SOURCE_STALLED;
+    }
+    return SOURCE_RUNNING;
+}
