@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { CTL_MAX_NAMES = 256, CTL_MAX_LIMIT = 10000 };
+enum { CTL_MAX_NAMES = 64, /* what the service reads */ CTL_MAX_LIMIT = 10000 };
 
 typedef struct Ctl {
     When *when;
@@ -28,6 +28,9 @@ typedef struct Ctl {
     bool from_now;
     uint64_t after;
 } Ctl;
+
+/* EX_NOINPUT for a camera or watch that whend knows nothing of, with the likely one. */
+int ctl_check_names(Ctl *ctl, Error *err);
 
 /* Each does one verb and returns the program's exit code, or -errno with err filled. */
 int ctl_ask(Ctl *ctl, Error *err);    /* 0: found, 1: not found */

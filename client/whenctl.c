@@ -230,6 +230,8 @@ static int run(Arguments *a, Error *err)
     }
     int rc = when_open(&options, &a->ctl.when, err);
     if (rc == 0)
+        rc = ctl_check_names(&a->ctl, err);
+    if (rc == 0)
         rc = a->verb->run(&a->ctl, err);
     when_free(a->ctl.when);
     if (rc >= 0 && (fflush(stdout) == EOF || ferror(stdout)))
