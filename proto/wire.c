@@ -332,6 +332,44 @@ static int prepare_ipc(const char *endpoint, const char *path, Error *err)
     return 0;
 }
 
+/* Socket files of this process, removed when it ends: ZeroMQ leaves them behind. */
+static struct {
+    char *path;
+    dev_t dev;
+    ino_t ino;
+    pid_t pid;
+} bound[16];
+static size_t n_bound;
+
+static void remove_bound(void)
+{
+    for (size_t i = 0; i < n_bound; i++) {
+        struct stat st;
+        /* Not a forked child's to remove, nor one that somebody else has made anew since. */
+        if (bound[i].pid == getpid() && lstat(bound[i].path, &st) == 0 &&
+            st.st_dev == bound[i].dev && st.st_ino == bound[i].ino)
+            unlink(bound[i].path);
+        free(bound[i].path);
+    }
+    n_bound = 0;
+}
+
+static void remove_at_exit(const char *path)
+{
+    struct stat st;
+    char *copy = strdup(path);
+    if (!copy || n_bound == sizeof(bound) / sizeof(bound[0]) || lstat(path, &st) < 0) {
+        free(copy);
+        return; /* one stale file more: the next bind removes it */
+    }
+    if (n_bound == 0)
+        atexit(remove_bound);
+    bound[n_bound].path = copy;
+    bound[n_bound].dev = st.st_dev;
+    bound[n_bound].ino = st.st_ino;
+    bound[n_bound++].pid = getpid();
+}
+
 int wire_bind(void *socket, const char *endpoint, Error *err)
 {
     const char *path = strncmp(endpoint, "ipc://", 6) == 0 ? endpoint + 6 : NULL;
@@ -355,6 +393,8 @@ int wire_bind(void *socket, const char *endpoint, Error *err)
                              endpoint);
         return error_set(err, errnum, EX_CANTCREAT, "%s: %s", endpoint, zmq_strerror(errnum));
     }
+    if (path)
+        remove_at_exit(path);
     if (path && chmod(path, 0660) < 0)
         return error_set(err, errno, EX_CANTCREAT, "%s: %s", endpoint, strerror(errno));
     return 0;

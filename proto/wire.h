@@ -77,7 +77,8 @@ int wire_socket_limit(void *socket, int64_t max_part_bytes);
  * -EACCES, -ENAMETOOLONG, ... */
 int wire_probe_ipc(const char *path);
 
-/* Binds; an "ipc://" address gets its folder checked and a stale socket file removed, mode 0660.
+/* Binds; an "ipc://" address gets its folder checked and a stale socket file removed, mode 0660;
+ * the file goes when the process exits (bind from the main thread only).
  * EX_CANTCREAT/EX_UNAVAILABLE with the address, the reason and the remedy otherwise. */
 int wire_bind(void *socket, const char *endpoint, Error *err);
 

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -312,6 +313,41 @@ static void test_addresses(void **state)
     assert_int_equal(rmdir(dir), 0);
 }
 
+/* A process that ends as it should leaves no socket behind, and nobody else's is taken away. */
+static void test_sockets_go_with_their_process(void **state)
+{
+    (void)state;
+    char dir[] = "/tmp/when-wire-XXXXXX", mine[64], other[64], moved[64], endpoint[80];
+    assert_non_null(mkdtemp(dir));
+    snprintf(mine, sizeof(mine), "%s/mine.ipc", dir);
+    snprintf(other, sizeof(other), "%s/other.ipc", dir);
+    snprintf(moved, sizeof(moved), "%s/moved", dir);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        void *context = zmq_ctx_new();
+        void *a = zmq_socket(context, ZMQ_ROUTER), *b = zmq_socket(context, ZMQ_ROUTER);
+        snprintf(endpoint, sizeof(endpoint), "ipc://%s", mine);
+        int bad = wire_bind(a, endpoint, NULL);
+        snprintf(endpoint, sizeof(endpoint), "ipc://%s", other);
+        bad = bad || wire_bind(b, endpoint, NULL) || rename(other, moved) < 0;
+        FILE *f = fopen(other, "w"); /* the name is another's now */
+        bad = bad || !f || fclose(f);
+        zmq_close(a);
+        zmq_close(b);
+        zmq_ctx_term(context);
+        exit(bad ? 1 : 0);
+    }
+    int status;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    assert_int_equal(access(mine, F_OK), -1);
+    assert_int_equal(access(other, F_OK), 0);
+    unlink(other);
+    unlink(moved);
+    assert_int_equal(rmdir(dir), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -322,6 +358,7 @@ int main(void)
         cmocka_unit_test(test_a_full_queue_does_not_wait),
         cmocka_unit_test(test_published),
         cmocka_unit_test(test_addresses),
+        cmocka_unit_test(test_sockets_go_with_their_process),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
