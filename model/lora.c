@@ -76,7 +76,7 @@ static int split_name(const char *name, size_t *base_length, char *side)
 static int pair_up(Lora *lora, const char *directory, const Config *config, Error *err)
 {
     /* Sorted by name, an A lies directly before its B. */
-    for (size_t i = 0; i < safetensors_count(lora->tensors); i++) {
+    for (size_t i = 0; i < safetensors_count(lora->tensors); i += 2) {
         const Tensor *a = safetensors_at(lora->tensors, i), *b = NULL;
         size_t length, length_b;
         char side, side_b;
@@ -110,7 +110,6 @@ static int pair_up(Lora *lora, const char *directory, const Config *config, Erro
             .r = rank,
             .scaling = (float)(config->alpha / (config->rslora ? sqrt(rank) : rank)),
         };
-        i++;
     }
     if (lora->n == 0)
         return error_set(err, EINVAL, EX_DATAERR, "%s: the adapter has no tensors", directory);

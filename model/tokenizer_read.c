@@ -105,7 +105,7 @@ static int read_vocabulary(Tokenizer *t, const char *path, const json_t *vocab, 
         return bad(path, "there is no vocabulary in it", err);
     json_object_foreach((json_t *)vocab, text, value)
     {
-        TokenEntry *entry;
+        TokenEntry *entry = NULL;
         size_t n = strlen(text);
         if (n > sizeof bytes)
             return bad(path, "a token is absurdly long", err);
@@ -193,7 +193,7 @@ static int add_added(Tokenizer *t, const char *path, json_int_t id, const json_t
 {
     static const char *const STRIPS[] = {"lstrip", "rstrip", "single_word"};
     const char *content = json_string_value(json_object_get(token, "content"));
-    TokenEntry *entry;
+    TokenEntry *entry = NULL;
     if (!content || !content[0])
         return bad(path, "an added token has no content", err);
     for (size_t i = 0; i < 3; i++)
