@@ -41,7 +41,7 @@ static int field(const char **p, const char *separators)
     return value;
 }
 
-static bool time_at(const char *p, int64_t *utc_us)
+static bool time_at(const char *p, int64_t *utc_us, bool *says_utc)
 {
     int year = number(p, 4);
     if (year < 1990 || year > 2100)
@@ -58,20 +58,22 @@ static bool time_at(const char *p, int64_t *utc_us)
     int ms = 0;
     if ((*p == '.' || *p == '-' || *p == '_') && number(p + 1, 3) >= 0 && !is_digit(p[4])) {
         ms = number(p + 1, 3);
+        p += 4;
     } else if (is_digit(*p)) {
         return false; /* a longer number, no time */
     }
+    *says_utc = *p == 'Z';
     char text[64];
     snprintf(text, sizeof text, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", year, month, day, hour,
              minute, second, ms);
     return clock_parse_utc(text, utc_us) == 0;
 }
 
-bool container_name_utc(const char *path, int64_t *utc_us)
+bool container_name_utc(const char *path, int64_t *utc_us, bool *says_utc)
 {
     const char *slash = strrchr(path, '/');
     for (const char *p = slash ? slash + 1 : path; *p; p++)
-        if (is_digit(*p) && (p == path || !is_digit(p[-1])) && time_at(p, utc_us))
+        if (is_digit(*p) && (p == path || !is_digit(p[-1])) && time_at(p, utc_us, says_utc))
             return true;
     return false;
 }

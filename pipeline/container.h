@@ -9,8 +9,9 @@
 #include <stdint.h>
 
 /* A time in the last part of the path, taken as UTC: 20261123_084500, 20261123T084500.250,
- * 20261123084500, 2026-11-23_08-45-00, 2026-11-23T08:45:00, ... true when there is one. */
-bool container_name_utc(const char *path, int64_t *utc_us);
+ * 20261123084500, 2026-11-23_08-45-00, 2026-11-23T08:45:00, ... true when there is one. *says_utc:
+ * a Z follows it, as in the names of our own recordings. */
+bool container_name_utc(const char *path, int64_t *utc_us, bool *says_utc);
 
 /* Bytes that an MP4 or AVI promises behind the end of the file; 0 when it is whole, or of another
  * kind. *has_index: false for an MP4 whose index (moov) is not there. */

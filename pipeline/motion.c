@@ -9,7 +9,7 @@ enum { SAMPLES_PER_SIDE = 8 }; /* of a cell, at most: 64 samples settle the mean
 
 static const float BACKGROUND_S = 1.0f; /* slow enough that a walker differs, fast enough to end */
 static const float NOISE_S = 10.0f;
-static const float FLOOR_LEVELS = 2.5f; /* less is codec flicker */
+static const float FLOOR_LEVELS = 3.0f; /* less is codec flicker */
 static const float NOISE_FACTOR = 5.0f;
 
 void motion_reset(Motion *m)
@@ -46,7 +46,7 @@ float motion_measure(Motion *m, int64_t pts_us, const uint8_t *luma, size_t stri
         m->started = true;
         for (int i = 0; i < MOTION_CELLS; i++) {
             m->background[i] = cell[i];
-            m->noise[i] = 0.5f;
+            m->noise[i] = 1.0f; /* until it is learnt */
         }
         m->last_pts_us = pts_us;
         return 0;

@@ -238,8 +238,14 @@ static int check_file(const char *path, Error *err)
 static void settle_start(Reader *r)
 {
     ReaderInfo *info = &r->info;
-    if (info->creation_utc_us == 0 && container_name_utc(r->path, &info->creation_utc_us))
+    int64_t name_us;
+    bool says_utc;
+    /* A name that says UTC was meant to tell it; other names may be local time. */
+    if (container_name_utc(r->path, &name_us, &says_utc) &&
+        (says_utc || info->creation_utc_us == 0)) {
+        info->creation_utc_us = name_us;
         info->utc_source = UTC_NAME;
+    }
     info->start_utc_us = info->creation_utc_us;
     info->start_utc_err_us = info->creation_utc_us ? COARSE_UTC_ERR_US : 0;
     if (r->options.start_utc_us) {

@@ -5,8 +5,9 @@
  *
  * pts_us counts from the file's first picture (0), in order of presentation, whatever the container
  * calls that moment. A sampled frame is the first picture at or after each multiple of 1/fps.
- * UTC of the first picture, best first: start_utc_us of the options; the container's creation time
- * (to a second); a time in the file's name (to a second, taken as UTC); else unknown.
+ * UTC of the first picture, best first: start_utc_us of the options; a time in the file's name that
+ * ends in Z; the container's creation time; any other time in the name, taken as UTC; else unknown.
+ * All but the first count as known to a second.
  */
 #ifndef WHEN_PIPELINE_READER_H
 #define WHEN_PIPELINE_READER_H

@@ -92,8 +92,9 @@ static Kept *list(const Recorder *r, const char *end, size_t *n)
     DIR *dir = opendir(r->dir);
     for (struct dirent *e; dir && *n < MAX_FILES && (e = readdir(dir));) {
         int64_t utc_us;
+        bool says_utc;
         struct stat st;
-        if (!has_end(e->d_name, end) || !container_name_utc(e->d_name, &utc_us) ||
+        if (!has_end(e->d_name, end) || !container_name_utc(e->d_name, &utc_us, &says_utc) ||
             fstatat(dirfd(dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode) ||
             mem_grow((void **)&kept, &capacity, *n + 1, sizeof *kept) < 0)
             continue;
@@ -148,6 +149,7 @@ static void finish(Recorder *r, const char *part, UtcStamp start, int64_t end_us
         unlink(part); /* nothing in it */
         return;
     }
+    chmod(part, 0640);
     sync_path(part, 0);
     if (rename(part, path) < 0) {
         log_error("recorder", "rename %s: %s", part, strerror(errno));

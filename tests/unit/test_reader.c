@@ -1,0 +1,249 @@
+/* Files: the committed camera, cut and damaged copies of it, times in names, and no videos. */
+#include "pipeline/container.h"
+#include "pipeline/reader.h"
+
+#include "base/clock.h"
+#include "tests/unit/scratch.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+static const char *camera; /* a file of 60 s, 448 x 224, 10 pictures a second */
+static uint8_t *camera_bytes;
+static size_t camera_size;
+
+static ReaderOptions options(double fps)
+{
+    return (ReaderOptions){
+        .fps = fps, .cell_px = 28, .min_pixels = 4 * 28 * 28, .max_pixels = 602112};
+}
+
+static Reader *open_at(const char *path, const ReaderOptions *o)
+{
+    Reader *r = NULL;
+    Error err = {0};
+    int result = reader_open(path, o, &r, &err);
+    if (result != 0)
+        print_error("%s\n", err.text);
+    assert_int_equal(result, 0);
+    return r;
+}
+
+static void test_sampled(void **state)
+{
+    (void)state;
+    ReaderOptions o = options(2);
+    o.start_utc_us = 1000 * US_PER_S;
+    o.start_utc_err_us = 50000;
+    Reader *r = open_at(camera, &o);
+    Frame f;
+    Error err = {0};
+    assert_int_equal(reader_info(r)->width, 448);
+    assert_int_equal(reader_info(r)->height, 224);
+    assert_true(reader_info(r)->fps == 10 && reader_info(r)->duration_s == 60);
+    for (uint64_t i = 0; i < 120; i++) {
+        assert_int_equal(reader_next(r, &f, &err), 0);
+        assert_int_equal(f.index, i * 5);
+        assert_int_equal(f.pts_us, i * 500000);
+        assert_int_equal(f.utc_us, 1000 * US_PER_S + f.pts_us);
+        assert_int_equal(f.utc_err_us, 50000);
+        assert_int_equal(f.utc_source, UTC_CONFIG);
+        assert_true(f.width == 448 && f.height == 224);
+    }
+    assert_int_equal(reader_next(r, &f, &err), READER_END);
+    assert_int_equal(reader_next(r, &f, &err), READER_END);
+    reader_free(r);
+}
+
+/* What is read from the middle is what lies there. */
+static void test_span(void **state)
+{
+    (void)state;
+    enum { BYTES = 448 * 224 * 3 };
+    static uint8_t whole[10][BYTES];
+    ReaderOptions o = options(2);
+    Frame f;
+    Error err = {0};
+    Reader *r = open_at(camera, &o);
+    for (int i = 0; i < 60; i++) {
+        assert_int_equal(reader_next(r, &f, &err), 0);
+        if (i >= 42 && i < 52)
+            memcpy(whole[i - 42], f.rgb, BYTES);
+    }
+    reader_free(r);
+    o.from_pts_us = 21 * US_PER_S;
+    o.to_pts_us = 26 * US_PER_S;
+    r = open_at(camera, &o);
+    for (int i = 0; i < 10; i++) {
+        assert_int_equal(reader_next(r, &f, &err), 0);
+        assert_int_equal(f.pts_us, 21 * US_PER_S + i * 500000);
+        assert_int_equal(f.index, 210 + i * 5);
+        assert_memory_equal(f.rgb, whole[i], BYTES);
+    }
+    assert_int_equal(reader_next(r, &f, &err), READER_END);
+    reader_free(r);
+}
+
+static void test_follows_motion(void **state)
+{
+    (void)state;
+    ReaderOptions o = options(2);
+    o.fps_min = 1;
+    o.fps_max = 10;
+    Reader *r = open_at(camera, &o);
+    Frame f;
+    Error err = {0};
+    int64_t last = -1, shortest = INT64_MAX, longest = 0;
+    for (int n = 0, result; (result = reader_next(r, &f, &err)) != READER_END; n++) {
+        assert_int_equal(result, 0);
+        assert_true(f.motion >= 0 && f.motion <= 1);
+        if (last >= 0) {
+            shortest = f.pts_us - last < shortest ? f.pts_us - last : shortest;
+            longest = f.pts_us - last > longest ? f.pts_us - last : longest;
+        }
+        last = f.pts_us;
+    }
+    reader_free(r);
+    assert_int_equal(shortest, 100000);
+    assert_true(longest >= 400000 && longest <= 1100000);
+}
+
+static void check_refused(const char *path, int exit_code, const char *word)
+{
+    Reader *r = NULL;
+    Error err = {0};
+    ReaderOptions o = options(1);
+    assert_true(reader_open(path, &o, &r, &err) < 0);
+    assert_null(r);
+    assert_int_equal(err.exit_code, exit_code);
+    if (!strstr(err.text, word))
+        fail_msg("'%s' does not say '%s'", err.text, word);
+    assert_non_null(strstr(err.text, path));
+}
+
+static void test_refused(void **state)
+{
+    Scratch *s = *state;
+    check_refused("/no/such.mp4", EX_NOINPUT, "no such file");
+    check_refused(s->dir, EX_NOINPUT, "folder");
+    scratch_write(s, "empty.mp4", "", 0);
+    check_refused(s->path, EX_DATAERR, "empty");
+    scratch_write_text(s, "text.mp4", "When did the car come?\nNobody knows.\n");
+    check_refused(s->path, EX_DATAERR, "not a video");
+    uint8_t junk[4096];
+    for (size_t i = 0; i < sizeof junk; i++)
+        junk[i] = (uint8_t)(i * 167 + i / 256 * 31);
+    scratch_write(s, "junk.mp4", junk, sizeof junk);
+    check_refused(s->path, EX_DATAERR, "not a video");
+}
+
+static void test_broken_off(void **state)
+{
+    Scratch *s = *state;
+    scratch_write(s, "cut.mp4", camera_bytes, camera_size / 3);
+    ReaderOptions o = options(1);
+    Reader *r = open_at(s->path, &o);
+    Frame f;
+    Error err = {0};
+    int n = 0, result;
+    while ((result = reader_next(r, &f, &err)) == 0)
+        n++;
+    assert_true(n > 5 && n < 50);
+    assert_true(result < 0);
+    assert_int_equal(err.exit_code, EX_DATAERR);
+    assert_non_null(strstr(err.text, "truncated"));
+    assert_int_equal(reader_next(r, &f, &err), READER_END);
+    reader_free(r);
+    scratch_write(s, "stub.mp4", camera_bytes, 2000);
+    check_refused(s->path, EX_DATAERR, "truncated");
+}
+
+static void test_name(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *path, *utc;
+        bool says_utc;
+    } rows[] = {
+        {"/a/20261123T084500.250Z.mp4", "2026-11-23T08:45:00.250Z", true},
+        {"20261123_084500.mp4", "2026-11-23T08:45:00.000Z", false},
+        {"cam1_20261123084500.avi", "2026-11-23T08:45:00.000Z", false},
+        {"gate-2026-11-23_08-45-00.mkv", "2026-11-23T08:45:00.000Z", false},
+        {"2026-11-23T08:45:00Z", "2026-11-23T08:45:00.000Z", true},
+        {"2026.11.23 08.45.59.mp4", "2026-11-23T08:45:59.000Z", false},
+        {"/20261123_084500/cam.mp4", NULL, false},
+        {"20261323_084500.mp4", NULL, false},
+        {"20261123_254500.mp4", NULL, false},
+        {"202611230845001.mp4", NULL, false},
+        {"20261123.mp4", NULL, false},
+        {"video.mp4", NULL, false},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        int64_t utc_us = 0;
+        bool says_utc = false;
+        bool found = container_name_utc(rows[i].path, &utc_us, &says_utc);
+        assert_int_equal(found, rows[i].utc != NULL);
+        if (!found)
+            continue;
+        char text[CLOCK_UTC_TEXT_BYTES];
+        clock_format_utc(utc_us, text);
+        assert_string_equal(text, rows[i].utc);
+        assert_int_equal(says_utc, rows[i].says_utc);
+    }
+}
+
+static void test_utc_of_name(void **state)
+{
+    Scratch *s = *state;
+    scratch_write(s, "20261123T084500.250Z.mp4", camera_bytes, camera_size);
+    ReaderOptions o = options(1);
+    Reader *r = open_at(s->path, &o);
+    Frame f;
+    Error err = {0};
+    int64_t want;
+    clock_parse_utc("2026-11-23T08:45:00.250Z", &want);
+    assert_int_equal(reader_next(r, &f, &err), 0);
+    assert_int_equal(reader_next(r, &f, &err), 0);
+    assert_int_equal(f.utc_us, want + US_PER_S);
+    assert_int_equal(f.utc_source, UTC_NAME);
+    assert_int_equal(f.utc_err_us, US_PER_S);
+    reader_free(r);
+}
+
+static int make_scratch(void **state)
+{
+    static Scratch scratch;
+    scratch_init(&scratch);
+    *state = &scratch;
+    return 0;
+}
+
+static int drop_scratch(void **state)
+{
+    scratch_deinit(*state);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc != 2)
+        return 2;
+    camera = argv[1];
+    FILE *f = fopen(camera, "rb");
+    if (!f)
+        return 2;
+    camera_bytes = malloc(4 << 20);
+    camera_size = fread(camera_bytes, 1, 4 << 20, f);
+    fclose(f);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_sampled),        cmocka_unit_test(test_span),
+        cmocka_unit_test(test_follows_motion), cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_broken_off),     cmocka_unit_test(test_name),
+        cmocka_unit_test(test_utc_of_name)};
+    int failed = cmocka_run_group_tests(tests, make_scratch, drop_scratch);
+    free(camera_bytes);
+    return failed;
+}
