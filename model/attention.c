@@ -10,10 +10,13 @@
 
 #include <errno.h>
 #include <math.h>
-#include <omp.h>
 #include <string.h>
 
-enum { TILE_ROWS = 32 };
+enum {
+    TILE_ROWS = 32,
+    /* Multiply-adds below which other threads are left asleep. */
+    PARALLEL_MACS = 1 << 19
+};
 
 /* Scratch of one thread. */
 typedef struct Tile {
@@ -28,6 +31,7 @@ typedef struct Tile {
 } Tile;
 
 struct Attention {
+    Pool *pool;
     int threads;
     Tile *tiles;                        /* [threads] */
     size_t segment_tokens, segment_dim; /* room of keys and values */
@@ -38,11 +42,13 @@ static size_t padded_of(size_t d)
     return (d + KERNEL_ALIGN - 1) / KERNEL_ALIGN * KERNEL_ALIGN;
 }
 
-int attention_new(int threads, int head_dim, Attention **attention)
+int attention_new(Pool *pool, int head_dim, Attention **attention)
 {
     Attention *a = mem_new_array(1, sizeof *a);
     if (!a)
         return -ENOMEM;
+    const int threads = pool_threads(pool);
+    a->pool = pool;
     a->threads = threads;
     a->tiles = mem_new_array((size_t)threads, sizeof *a->tiles);
     size_t padded = padded_of((size_t)head_dim);
@@ -131,46 +137,78 @@ static void tile_end(Tile *t, size_t rows, size_t d, size_t padded)
     }
 }
 
+/* What the tiles of one layer share. */
+typedef struct Causal {
+    Tile *tiles_of;
+    const KvCache *cache;
+    int layer;
+    const float *q;
+    float *out;
+    size_t q_stride, out_stride, first, n;
+    size_t group, parts, tokens, tiles; /* queries a key head; cuts of that; tokens a tile */
+    float scale;
+} Causal;
+
+static void causal_tile(void *user, size_t item, int thread)
+{
+    const Causal *c = user;
+    const KvCache *cache = c->cache;
+    const size_t d = (size_t)cache->head_dim, kv_heads = (size_t)cache->kv_heads;
+    Tile *t = &c->tiles_of[thread];
+    size_t head = item % kv_heads, part = item / kv_heads % c->parts;
+    /* The last tiles are the longest: first. */
+    size_t begin = (c->tiles - 1 - item / kv_heads / c->parts) * c->tokens;
+    size_t end = begin + c->tokens < c->n ? begin + c->tokens : c->n;
+    size_t from = part * TILE_ROWS;
+    size_t to = from + TILE_ROWS < c->group ? from + TILE_ROWS : c->group;
+    size_t rows = 0;
+    for (size_t i = begin; i < end; i++)
+        for (size_t g = from; g < to; g++) {
+            size_t at = (head * c->group + g) * d;
+            tile_add(t, rows++, c->q + i * c->q_stride + at, d, c->scale, c->first + i + 1,
+                     c->out + i * c->out_stride + at);
+        }
+    for (size_t key = 0; key < c->first + end; key += KERNEL_BLOCK) {
+        const float *base = cache->chunks[key / KV_CACHE_CHUNK] +
+                            ((size_t)c->layer * kv_heads + head) * cache->head_floats;
+        size_t in_chunk = key % KV_CACHE_CHUNK;
+        tile_block(t, rows, d, cache->padded, key, base + in_chunk * d,
+                   base + KV_CACHE_CHUNK * d + in_chunk * cache->padded);
+    }
+    tile_end(t, rows, d, cache->padded);
+}
+
+/* Items one after another in this thread: for work too small to wake others. */
+static void run_alone(size_t items, void (*work)(void *, size_t, int), void *user)
+{
+    for (size_t i = 0; i < items; i++)
+        work(user, i, 0);
+}
+
 void attention_causal(Attention *a, const KvCache *cache, int layer, const float *q,
                       size_t q_stride, size_t first, size_t n, int heads, float *out,
                       size_t out_stride)
 {
-    const size_t d = (size_t)cache->head_dim, padded = cache->padded;
-    const size_t kv_heads = (size_t)cache->kv_heads, group = (size_t)heads / kv_heads;
-    const size_t tokens = group < TILE_ROWS ? TILE_ROWS / group : 1;
-    const size_t tiles = (n + tokens - 1) / tokens;
+    Causal c = {.tiles_of = a->tiles,
+                .cache = cache,
+                .layer = layer,
+                .q = q,
+                .out = out,
+                .q_stride = q_stride,
+                .out_stride = out_stride,
+                .first = first,
+                .n = n,
+                .group = (size_t)heads / (size_t)cache->kv_heads,
+                .scale = 1.0f / sqrtf((float)cache->head_dim)};
+    c.tokens = c.group < TILE_ROWS ? TILE_ROWS / c.group : 1;
+    c.tiles = (n + c.tokens - 1) / c.tokens;
     /* A group of more queries than a tile has rows is cut. */
-    const size_t parts = (group + TILE_ROWS - 1) / TILE_ROWS;
-    const size_t items = tiles * kv_heads * parts;
-    const float scale = 1.0f / sqrtf((float)d);
-    const bool alone = a->threads == 1 || (first + n) * n * d * (size_t)heads < 1 << 17;
-
-#pragma omp parallel for schedule(dynamic) num_threads(a->threads) if (!alone)
-    for (size_t item = 0; item < items; item++) {
-        Tile *t = &a->tiles[omp_get_thread_num()];
-        size_t head = item % kv_heads, part = item / kv_heads % parts;
-        /* The last tiles are the longest: first. */
-        size_t begin = (tiles - 1 - item / kv_heads / parts) * tokens;
-        size_t end = begin + tokens < n ? begin + tokens : n;
-        size_t from = part * TILE_ROWS;
-        size_t to = from + TILE_ROWS < group ? from + TILE_ROWS : group;
-        size_t rows = 0;
-        for (size_t i = begin; i < end; i++)
-            for (size_t g = from; g < to; g++) {
-                size_t at = (head * group + g) * d;
-                tile_add(t, rows++, q + i * q_stride + at, d, scale, first + i + 1,
-                         out + i * out_stride + at);
-            }
-        size_t seen = first + end;
-        for (size_t key = 0; key < seen; key += KERNEL_BLOCK) {
-            const float *base = cache->chunks[key / KV_CACHE_CHUNK] +
-                                ((size_t)layer * kv_heads + head) * cache->head_floats;
-            size_t in_chunk = key % KV_CACHE_CHUNK;
-            tile_block(t, rows, d, padded, key, base + in_chunk * d,
-                       base + KV_CACHE_CHUNK * d + in_chunk * padded);
-        }
-        tile_end(t, rows, d, padded);
-    }
+    c.parts = (c.group + TILE_ROWS - 1) / TILE_ROWS;
+    size_t items = c.tiles * (size_t)cache->kv_heads * c.parts;
+    if ((first + n) * n * (size_t)(heads * cache->head_dim) < PARALLEL_MACS)
+        run_alone(items, causal_tile, &c);
+    else
+        pool_run(a->pool, items, causal_tile, &c);
 }
 
 /* Room for the keys and values of the longest segment, in every thread. */
@@ -211,37 +249,57 @@ static void segment_pack(Tile *t, const float *keys, const float *values, size_t
     }
 }
 
+typedef struct Segments {
+    Tile *tiles_of;
+    const float *qkv;
+    const int32_t *begins;
+    float *out;
+    size_t heads, d;
+} Segments;
+
+/* One head of one segment. */
+static void segment_head(void *user, size_t item, int thread)
+{
+    const Segments *s = user;
+    const size_t d = s->d, padded = padded_of(d), width = s->heads * d, stride = 3 * width;
+    const float scale = 1.0f / sqrtf((float)d);
+    Tile *t = &s->tiles_of[thread];
+    size_t segment = item / s->heads, at = item % s->heads * d;
+    size_t begin = (size_t)s->begins[segment], n = (size_t)s->begins[segment + 1] - begin;
+    const float *rows = s->qkv + begin * stride + at;
+    segment_pack(t, rows + width, rows + 2 * width, stride, n, d, padded);
+    for (size_t i = 0; i < n; i += TILE_ROWS) {
+        size_t count = n - i < TILE_ROWS ? n - i : TILE_ROWS;
+        for (size_t j = 0; j < count; j++)
+            tile_add(t, j, rows + (i + j) * stride, d, scale, n,
+                     s->out + (begin + i + j) * width + at);
+        for (size_t key = 0; key < n; key += KERNEL_BLOCK)
+            tile_block(t, count, d, padded, key, t->keys + key * d, t->values + key * padded);
+        tile_end(t, count, d, padded);
+    }
+}
+
 int attention_segments(Attention *a, const float *qkv, const int32_t *begins, size_t n_segments,
                        int heads, int head_dim, float *out)
 {
-    const size_t d = (size_t)head_dim, padded = padded_of(d), width = (size_t)heads * d;
-    const size_t stride = 3 * width;
-    const float scale = 1.0f / sqrtf((float)d);
-    size_t longest = 0;
+    Segments s = {.tiles_of = a->tiles,
+                  .qkv = qkv,
+                  .begins = begins,
+                  .out = out,
+                  .heads = (size_t)heads,
+                  .d = (size_t)head_dim};
+    size_t longest = 0, macs = 0;
     for (size_t i = 0; i < n_segments; i++) {
         size_t n = (size_t)(begins[i + 1] - begins[i]);
         longest = n > longest ? n : longest;
+        macs += 2 * n * n * s.heads * s.d;
     }
-    int r = segment_room(a, longest, d);
+    int r = segment_room(a, longest, s.d);
     if (r < 0)
         return r;
-    const size_t items = n_segments * (size_t)heads;
-#pragma omp parallel for schedule(dynamic) num_threads(a->threads) if (a->threads > 1)
-    for (size_t item = 0; item < items; item++) {
-        Tile *t = &a->tiles[omp_get_thread_num()];
-        size_t segment = item / (size_t)heads, at = item % (size_t)heads * d;
-        size_t begin = (size_t)begins[segment], n = (size_t)begins[segment + 1] - begin;
-        const float *rows = qkv + begin * stride + at;
-        segment_pack(t, rows + width, rows + 2 * width, stride, n, d, padded);
-        for (size_t i = 0; i < n; i += TILE_ROWS) {
-            size_t count = n - i < TILE_ROWS ? n - i : TILE_ROWS;
-            for (size_t j = 0; j < count; j++)
-                tile_add(t, j, rows + (i + j) * stride, d, scale, n,
-                         out + (begin + i + j) * width + at);
-            for (size_t key = 0; key < n; key += KERNEL_BLOCK)
-                tile_block(t, count, d, padded, key, t->keys + key * d, t->values + key * padded);
-            tile_end(t, count, d, padded);
-        }
-    }
+    if (macs < PARALLEL_MACS)
+        run_alone(n_segments * s.heads, segment_head, &s);
+    else
+        pool_run(a->pool, n_segments * s.heads, segment_head, &s);
     return 0;
 }

@@ -9,14 +9,15 @@
 #define WHEN_MODEL_ATTENTION_H
 
 #include "model/kv_cache.h"
+#include "model/pool.h"
 
 #include <stddef.h>
 #include <stdint.h>
 
 typedef struct Attention Attention;
 
-/* head_dim: the largest that will come. -ENOMEM. */
-int attention_new(int threads, int head_dim, Attention **attention);
+/* The pool is kept and must outlive it. head_dim: the largest that will come. -ENOMEM. */
+int attention_new(Pool *pool, int head_dim, Attention **attention);
 void attention_free(Attention *attention);
 
 /* Causal over a cache that already holds the keys of these queries: query i, token first + i, sees

@@ -7,15 +7,17 @@
 #include <errno.h>
 #include <string.h>
 
-/* Floats below which another thread is not woken. */
-enum { PARALLEL_FLOATS = 1 << 15 };
+/* Floats of one unit of work: about 20 us. */
+enum { UNIT_FLOATS = 1 << 15 };
 
 int compute_init(Compute *c, int threads, int head_dim)
 {
     memset(c, 0, sizeof *c);
-    int r = gemm_new(threads, &c->gemm);
+    int r = pool_new(threads, &c->pool);
     if (r == 0)
-        r = attention_new(threads, head_dim, &c->attention);
+        r = gemm_new(c->pool, &c->gemm);
+    if (r == 0)
+        r = attention_new(c->pool, head_dim, &c->attention);
     if (r < 0)
         compute_deinit(c);
     return r;
@@ -25,6 +27,7 @@ void compute_deinit(Compute *c)
 {
     gemm_free(c->gemm);
     attention_free(c->attention);
+    pool_free(c->pool);
     for (int i = 0; i < COMPUTE_BUFFERS; i++)
         free(c->buffers[i]);
     memset(c, 0, sizeof *c);
@@ -46,32 +49,76 @@ float *compute_need(Compute *c, ComputeBuffer which, size_t rows, size_t columns
     return c->buffers[which];
 }
 
+/* A loop over rows, cut into units of `unit` rows. */
+typedef struct Rows {
+    float *y;
+    const float *x, *weight, *cos, *sin;
+    size_t rows, unit, n, stride, heads;
+    float eps;
+} Rows;
+
+/* The rows of a unit: from and *to. */
+static size_t unit_rows(const Rows *r, size_t item, size_t *to)
+{
+    size_t from = item * r->unit;
+    *to = from + r->unit < r->rows ? from + r->unit : r->rows;
+    return from;
+}
+
+static void run_rows(Compute *c, Rows *r, size_t row_floats,
+                     void (*work)(void *user, size_t item, int thread))
+{
+    r->unit = UNIT_FLOATS / (row_floats ? row_floats : 1);
+    r->unit = r->unit ? r->unit : 1;
+    pool_run(c->pool, (r->rows + r->unit - 1) / r->unit, work, r);
+}
+
+static void rmsnorm_unit(void *user, size_t item, int thread)
+{
+    const Rows *r = user;
+    size_t to, n = r->n;
+    (void)thread;
+    for (size_t i = unit_rows(r, item, &to); i < to; i++)
+        kernels()->rmsnorm(r->y + i * n, r->x + i * n, r->weight, n, r->eps);
+}
+
 void compute_rmsnorm(Compute *c, float *y, const float *x, const float *weight, size_t rows,
                      size_t n, float eps)
 {
-    const KernelTable *k = kernels();
-#pragma omp parallel for schedule(static)                                                          \
-    num_threads(gemm_threads(c->gemm)) if (rows * n >= PARALLEL_FLOATS)
-    for (size_t i = 0; i < rows; i++)
-        k->rmsnorm(y + i * n, x + i * n, weight, n, eps);
+    Rows r = {.y = y, .x = x, .weight = weight, .rows = rows, .n = n, .eps = eps};
+    run_rows(c, &r, n, rmsnorm_unit);
+}
+
+static void silu_mul_unit(void *user, size_t item, int thread)
+{
+    const Rows *r = user;
+    size_t to, n = r->n;
+    (void)thread;
+    for (size_t i = unit_rows(r, item, &to); i < to; i++)
+        kernels()->silu_mul(r->y + i * n, r->x + 2 * i * n, r->x + 2 * i * n + n, n);
 }
 
 void compute_silu_mul(Compute *c, float *y, const float *gate_up, size_t rows, size_t n)
 {
-    const KernelTable *k = kernels();
-#pragma omp parallel for schedule(static)                                                          \
-    num_threads(gemm_threads(c->gemm)) if (rows * n >= PARALLEL_FLOATS)
-    for (size_t i = 0; i < rows; i++)
-        k->silu_mul(y + i * n, gate_up + 2 * i * n, gate_up + 2 * i * n + n, n);
+    Rows r = {.y = y, .x = gate_up, .rows = rows, .n = n};
+    run_rows(c, &r, 2 * n, silu_mul_unit);
+}
+
+static void rope_unit(void *user, size_t item, int thread)
+{
+    const Rows *r = user;
+    size_t to, half = r->n;
+    (void)thread;
+    for (size_t i = unit_rows(r, item, &to); i < to; i++)
+        for (size_t h = 0; h < r->heads; h++)
+            kernels()->rope(r->y + i * r->stride + h * 2 * half, r->cos + i * half,
+                            r->sin + i * half, half);
 }
 
 void compute_rope(Compute *c, float *x, size_t stride, size_t rows, size_t heads, const float *cos,
                   const float *sin, size_t half)
 {
-    const KernelTable *k = kernels();
-#pragma omp parallel for schedule(static)                                                          \
-    num_threads(gemm_threads(c->gemm)) if (rows * heads * half >= PARALLEL_FLOATS)
-    for (size_t i = 0; i < rows; i++)
-        for (size_t h = 0; h < heads; h++)
-            k->rope(x + i * stride + h * 2 * half, cos + i * half, sin + i * half, half);
+    Rows r = {
+        .y = x, .cos = cos, .sin = sin, .rows = rows, .n = half, .stride = stride, .heads = heads};
+    run_rows(c, &r, heads * 2 * half, rope_unit);
 }

@@ -7,6 +7,7 @@
 
 #include "model/attention.h"
 #include "model/gemm.h"
+#include "model/pool.h"
 
 #include <stddef.h>
 
@@ -32,6 +33,7 @@ typedef enum ComputeBuffer {
 } ComputeBuffer;
 
 typedef struct Compute {
+    Pool *pool;
     Gemm *gemm;
     Attention *attention;
     float *buffers[COMPUTE_BUFFERS];
@@ -39,7 +41,7 @@ typedef struct Compute {
     ComputeTap tap;
 } Compute;
 
-/* threads >= 1; head_dim: the largest of both transformers. -ENOMEM. */
+/* threads >= 1; head_dim: the largest of both transformers. -ENOMEM, -EAGAIN. */
 int compute_init(Compute *compute, int threads, int head_dim);
 void compute_deinit(Compute *compute); /* safe on zeroed */
 

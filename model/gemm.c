@@ -14,15 +14,22 @@
 #include <errno.h>
 #include <omp.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
 enum {
-    WIDEN_FLOATS = 2 << 20, /* of a widened panel: 8 MB, so that sgemm's own packing pays */
-    BUCKET_MAX = 1024,      /* rows of one primitive; more are cut */
-    PACK_BUCKET = 512,      /* rows for which the packed layout is chosen */
-    /* Multiply-adds below which waking another thread costs more than it brings (about 10 us). */
-    PARALLEL_MACS = 1 << 17
+    /* A unit of work of the pool is this much of y. Fixed by the shape alone, so that the result
+     * does not depend on the number of threads. */
+    PANEL_FLOATS = 1 << 19, /* of the weights: 2 MB, so that sgemm's own packing of x pays */
+    PANEL_MIN = 64,         /* columns */
+    PANEL_MAX = 512,
+    PANEL_ROWS = 1024,
+    BUCKET_MAX = 1024, /* rows of one primitive; more are cut */
+    PACK_BUCKET = 512, /* rows for which the packed layout is chosen */
+    /* Weights below which waking another thread costs more than it brings (about 20 us). */
+    FEW_PARALLEL = 1 << 19,
+    FEW_COLUMNS = 256, /* a unit of work of matrix-vector products */
 };
 
 /* --- oneDNN 2 and 3 --- */
@@ -406,11 +413,11 @@ typedef struct Scratch {
 } Scratch;
 
 struct Gemm {
-    int threads;
+    Pool *pool;
     dnnl_stream_t stream;
     Product *products;
     size_t n_products, products_capacity;
-    Scratch wide;       /* a panel of weights, f32 */
+    Scratch *wide;      /* [threads] a panel of weights, f32 */
     Scratch x, y;       /* input and output of a bucket */
     Scratch scratchpad; /* oneDNN's */
 };
@@ -427,15 +434,18 @@ static bool scratch_need(Scratch *s, size_t bytes)
     return true;
 }
 
-int gemm_new(int threads, Gemm **gemm)
+int gemm_new(Pool *pool, Gemm **gemm)
 {
     Gemm *g = mem_new_array(1, sizeof *g);
-    if (!g || !engine_get() ||
+    if (!g)
+        return -ENOMEM;
+    g->pool = pool;
+    g->wide = mem_new_array((size_t)pool_threads(pool), sizeof *g->wide);
+    if (!g->wide || !engine_get() ||
         dnnl_stream_create(&g->stream, cpu_engine, dnnl_stream_default_flags) != dnnl_success) {
-        free(g);
+        gemm_free(g);
         return -ENOMEM;
     }
-    g->threads = threads;
     *gemm = g;
     return 0;
 }
@@ -461,16 +471,13 @@ void gemm_free(Gemm *g)
     if (g->stream)
         dnnl_stream_destroy(g->stream);
     free(g->products);
-    free(g->wide.data);
+    for (int i = 0; g->wide && i < pool_threads(g->pool); i++)
+        free(g->wide[i].data);
+    free(g->wide);
     free(g->x.data);
     free(g->y.data);
     free(g->scratchpad.data);
     free(g);
-}
-
-int gemm_threads(const Gemm *g)
-{
-    return g->threads;
 }
 
 static void add_bias(const GemmWeight *w, size_t m, float *y)
@@ -480,69 +487,83 @@ static void add_bias(const GemmWeight *w, size_t m, float *y)
             kernels()->add(y + r * w->n, w->bias, w->n);
 }
 
-/* m <= GEMM_FEW. */
+/* What the units of work of one product share. */
+typedef struct Job {
+    Gemm *gemm;
+    const GemmWeight *w;
+    const float *x;
+    float *y;
+    size_t m, panel, panels; /* columns of a panel, panels of a row of units */
+    _Atomic int result;
+} Job;
+
+static void few_columns(void *user, size_t item, int thread)
+{
+    const Job *job = user;
+    const GemmWeight *w = job->w;
+    const KernelTable *k = kernels();
+    size_t from = item * job->panel, to = from + job->panel;
+    to = to < w->n ? to : w->n;
+    (void)thread;
+    if (w->packed && w->is_bf16)
+        k->panels_bf16(job->y, w->n, job->x, w->k, job->m, w->values, &w->panels, w->k, from, to);
+    else if (w->packed)
+        k->panels_f32(job->y, w->n, job->x, w->k, job->m, w->values, &w->panels, w->k, from, to);
+    else if (w->is_bf16)
+        k->matvec_bf16(job->y, w->n, job->x, w->k, job->m, w->values, w->k, from, to);
+    else
+        k->matvec_f32(job->y, w->n, job->x, w->k, job->m, w->values, w->k, from, to);
+}
+
+/* m <= GEMM_FEW: bound by reading the weights. */
 static void run_few(Gemm *g, const GemmWeight *w, const float *x, size_t m, float *y)
 {
-    const KernelTable *table = kernels();
-    const size_t unit = KERNEL_ALIGN;
-    const size_t units = (w->n + unit - 1) / unit;
-    int threads = w->n * w->k * m < PARALLEL_MACS ? 1 : g->threads;
-#pragma omp parallel num_threads(threads) if (threads > 1)
-    {
-        size_t id = (size_t)omp_get_thread_num(), all = (size_t)omp_get_num_threads();
-        size_t from = units * id / all * unit, to = units * (id + 1) / all * unit;
-        to = to < w->n ? to : w->n;
-        if (from < to) {
-            if (w->packed && w->is_bf16)
-                table->panels_bf16(y, w->n, x, w->k, m, w->values, &w->panels, w->k, from, to);
-            else if (w->packed)
-                table->panels_f32(y, w->n, x, w->k, m, w->values, &w->panels, w->k, from, to);
-            else if (w->is_bf16)
-                table->matvec_bf16(y, w->n, x, w->k, m, w->values, w->k, from, to);
-            else
-                table->matvec_f32(y, w->n, x, w->k, m, w->values, w->k, from, to);
-        }
-    }
+    Job job = {.w = w, .x = x, .y = y, .m = m};
+    job.panel = w->n * w->k < FEW_PARALLEL ? w->n : FEW_COLUMNS;
+    pool_run(g->pool, (w->n + job.panel - 1) / job.panel, few_columns, &job);
     add_bias(w, m, y);
 }
 
-static int sgemm(size_t m, size_t n, size_t k, const float *x, const float *w, float *y,
-                 size_t y_stride)
+/* One panel of columns of one piece of rows. */
+static void rows_panel(void *user, size_t item, int thread)
 {
+    Job *job = user;
+    const GemmWeight *w = job->w;
+    size_t from = item % job->panels * job->panel, row = item / job->panels * PANEL_ROWS;
+    size_t n = w->n - from < job->panel ? w->n - from : job->panel;
+    size_t m = job->m - row < PANEL_ROWS ? job->m - row : PANEL_ROWS;
+    const float *values = (const float *)w->values + from * w->k;
+    if (w->is_bf16) {
+        Scratch *wide = &job->gemm->wide[thread];
+        if (!scratch_need(wide, job->panel * w->k * sizeof(float))) {
+            job->result = -ENOMEM;
+            return;
+        }
+        kernels()->bf16_to_f32(wide->data, (const uint16_t *)w->values + from * w->k, n * w->k);
+        values = wide->data;
+    }
     dnnl_status_t status =
-        dnnl_sgemm('N', 'T', (dnnl_dim_t)m, (dnnl_dim_t)n, (dnnl_dim_t)k, 1.0f, x, (dnnl_dim_t)k, w,
-                   (dnnl_dim_t)k, 0.0f, y, (dnnl_dim_t)y_stride);
-    if (status == dnnl_success)
-        return 0;
-    log_error("gemm", "sgemm m=%zu n=%zu k=%zu failed: oneDNN status %d", m, n, k, (int)status);
-    return -EIO;
+        dnnl_sgemm('N', 'T', (dnnl_dim_t)m, (dnnl_dim_t)n, (dnnl_dim_t)w->k, 1.0f,
+                   job->x + row * w->k, (dnnl_dim_t)w->k, values, (dnnl_dim_t)w->k, 0.0f,
+                   job->y + row * w->n + from, (dnnl_dim_t)w->n);
+    if (status != dnnl_success) {
+        log_error("gemm", "sgemm m=%zu n=%zu k=%zu failed: oneDNN status %d", m, n, w->k,
+                  (int)status);
+        job->result = -EIO;
+    }
 }
 
 static int run_rows(Gemm *g, const GemmWeight *w, const float *x, size_t m, float *y)
 {
-    int r = 0;
-    if (!w->is_bf16) {
-        r = sgemm(m, w->n, w->k, x, w->values, y, w->n);
-    } else {
-        const KernelTable *table = kernels();
-        size_t panel = WIDEN_FLOATS / w->k;
-        panel = panel < KERNEL_ALIGN ? KERNEL_ALIGN : panel;
-        panel = panel < w->n ? panel : w->n;
-        if (!scratch_need(&g->wide, panel * w->k * sizeof(float)))
-            return -ENOMEM;
-        float *wide = g->wide.data;
-        for (size_t from = 0; r == 0 && from < w->n; from += panel) {
-            size_t rows = w->n - from < panel ? w->n - from : panel;
-            const uint16_t *narrow = (const uint16_t *)w->values + from * w->k;
-#pragma omp parallel for schedule(static) num_threads(g->threads) if (rows * w->k >= PARALLEL_MACS)
-            for (size_t i = 0; i < rows; i++)
-                table->bf16_to_f32(wide + i * w->k, narrow + i * w->k, w->k);
-            r = sgemm(m, rows, w->k, x, wide, y + from, w->n);
-        }
-    }
-    if (r == 0)
+    Job job = {.gemm = g, .w = w, .x = x, .y = y, .m = m};
+    size_t panel = PANEL_FLOATS / w->k / KERNEL_ALIGN * KERNEL_ALIGN;
+    panel = panel < PANEL_MIN ? PANEL_MIN : panel > PANEL_MAX ? PANEL_MAX : panel;
+    job.panel = panel < w->n ? panel : w->n;
+    job.panels = (w->n + job.panel - 1) / job.panel;
+    pool_run(g->pool, job.panels * ((m + PANEL_ROWS - 1) / PANEL_ROWS), rows_panel, &job);
+    if (job.result == 0)
         add_bias(w, m, y);
-    return r;
+    return job.result;
 }
 
 /* Rows are padded up to one of few numbers, by a third at most from 8 rows on. */
@@ -599,6 +620,8 @@ static int run_packed(Gemm *g, const GemmWeight *w, const float *x, size_t m, fl
 {
     size_t rows = bucket_of(m);
     Product *p;
+    /* Here oneDNN shares the work itself; a primitive keeps the number it was made for. */
+    omp_set_num_threads(pool_threads(g->pool));
     int r = product_find(g, w, rows, &p);
     if (r < 0)
         return r;
@@ -646,10 +669,9 @@ static int run_packed(Gemm *g, const GemmWeight *w, const float *x, size_t m, fl
 
 int gemm_run(Gemm *g, const GemmWeight *w, const float *x, size_t m, float *y)
 {
-    if (omp_get_max_threads() != g->threads)
-        omp_set_num_threads(g->threads); /* of this thread: oneDNN asks for it */
     if (m == 0)
         return 0;
+    omp_set_num_threads(1); /* of this thread: the pool shares the work */
     if (m <= GEMM_FEW && (!w->packed || w->has_panels)) {
         run_few(g, w, x, m, y);
         return 0;

@@ -16,6 +16,8 @@
 #ifndef WHEN_MODEL_GEMM_H
 #define WHEN_MODEL_GEMM_H
 
+#include "model/pool.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -46,10 +48,9 @@ void gemm_weight_row(const GemmWeight *weight, size_t i, float *out);
 /* Bytes that one weight takes with GEMM_AUTO, for the estimate before loading. */
 size_t gemm_estimate_bytes(GemmDtype dtype, size_t n, size_t k, bool source_is_bf16);
 
-/* threads >= 1: also what the other parallel loops of this thread's work use. */
-int gemm_new(int threads, Gemm **gemm);
+/* The pool is kept and must outlive it. -ENOMEM. */
+int gemm_new(Pool *pool, Gemm **gemm);
 void gemm_free(Gemm *gemm);
-int gemm_threads(const Gemm *gemm);
 
 /* x [m, k], y [m, n], dense, not overlapping. Allocates only while shapes are new. -ENOMEM, or -EIO
  * when oneDNN refuses (logged). */

@@ -71,7 +71,9 @@ static void causal(int heads, int kv_heads, int dim, int threads, size_t piece)
     KvCache cache;
     Attention *attention = NULL;
     kv_cache_init(&cache, 2, kv_heads, dim);
-    assert_int_equal(attention_new(threads, dim, &attention), 0);
+    Pool *pool = NULL;
+    assert_int_equal(pool_new(threads, &pool), 0);
+    assert_int_equal(attention_new(pool, dim, &attention), 0);
     assert_int_equal(kv_cache_reserve(&cache, n), 0);
     for (size_t at = 0; at < n; at += piece) {
         size_t count = n - at < piece ? n - at : piece;
@@ -88,6 +90,7 @@ static void causal(int heads, int kv_heads, int dim, int threads, size_t piece)
             check(out + (i * h + head) * d, want, d, "causal", i);
         }
     attention_free(attention);
+    pool_free(pool);
     kv_cache_deinit(&cache);
     free(q);
     free(k);
@@ -116,7 +119,9 @@ static void test_alone(void **state)
     KvCache cache;
     Attention *attention = NULL;
     kv_cache_init(&cache, 1, 1, D);
-    assert_int_equal(attention_new(2, D, &attention), 0);
+    Pool *pool = NULL;
+    assert_int_equal(pool_new(2, &pool), 0);
+    assert_int_equal(attention_new(pool, D, &attention), 0);
     assert_int_equal(kv_cache_reserve(&cache, N), 0);
     kv_cache_put(&cache, 0, 0, N, k, k, D);
     attention_causal(attention, &cache, 0, q, H * D, 0, N, H, together, H * D);
@@ -125,6 +130,7 @@ static void test_alone(void **state)
                          H * D);
     assert_memory_equal(together, alone, sizeof(float) * N * H * D);
     attention_free(attention);
+    pool_free(pool);
     kv_cache_deinit(&cache);
     free(q);
     free(k);
@@ -138,7 +144,9 @@ static void segments(int heads, int dim, int threads)
     const size_t n = 285, d = (size_t)dim, width = (size_t)heads * d;
     float *qkv = values(n * 3 * width, 9, 3), *out = values(n * width, 10, 1);
     Attention *attention = NULL;
-    assert_int_equal(attention_new(threads, dim, &attention), 0);
+    Pool *pool = NULL;
+    assert_int_equal(pool_new(threads, &pool), 0);
+    assert_int_equal(attention_new(pool, dim, &attention), 0);
     for (int again = 0; again < 2; again++) {
         assert_int_equal(attention_segments(attention, qkv, begins, 5, heads, dim, out), 0);
         double want[128];
@@ -153,6 +161,7 @@ static void segments(int heads, int dim, int threads)
                 }
     }
     attention_free(attention);
+    pool_free(pool);
     free(qkv);
     free(out);
 }

@@ -107,7 +107,9 @@ static int run(GemmDtype dtype, GemmLayout layout, bool from_bf16, bool with_bia
         }
         assert_int_equal(r, 0);
         Gemm *gemm = NULL;
-        assert_int_equal(gemm_new(threads, &gemm), 0);
+        Pool *pool = NULL;
+        assert_int_equal(pool_new(threads, &pool), 0);
+        assert_int_equal(gemm_new(pool, &gemm), 0);
         bool packed_bf16 = layout == GEMM_PACKED && dtype == GEMM_BF16;
         for (size_t i = 0; i < N_ROWS; i++) {
             size_t m = ROWS[i];
@@ -120,6 +122,7 @@ static int run(GemmDtype dtype, GemmLayout layout, bool from_bf16, bool with_bia
                 assert_true(isnan(in.y[m * in.n]));
         }
         gemm_free(gemm);
+        pool_free(pool);
         gemm_weight_free(weight);
         drop(&in);
     }
@@ -162,7 +165,9 @@ static void test_repeats(void **state)
     GemmWeight *weight = NULL;
     Gemm *gemm = NULL;
     assert_int_equal(gemm_weight_new(GEMM_BF16, GEMM_AUTO, &source, &weight), 0);
-    assert_int_equal(gemm_new(2, &gemm), 0);
+    Pool *pool = NULL;
+    assert_int_equal(pool_new(2, &pool), 0);
+    assert_int_equal(gemm_new(pool, &gemm), 0);
     float *first = malloc(in.m * in.n * sizeof *first);
     assert_non_null(first);
     for (size_t m = 1; m <= in.m; m += 13) {
@@ -173,6 +178,7 @@ static void test_repeats(void **state)
     }
     free(first);
     gemm_free(gemm);
+    pool_free(pool);
     gemm_weight_free(weight);
     drop(&in);
 }
