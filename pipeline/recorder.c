@@ -33,6 +33,7 @@ enum { MAX_WRITERS = 8, NAME_BYTES = 64, MAX_FILES = 1 << 20 };
 
 static const uint64_t RESERVE_BYTES = UINT64_C(64) << 20;
 static const int64_t DISK_EVERY_US = US_PER_S;
+static const int64_t AFTER_FAULT_US = 30 * US_PER_S;
 static const int64_t FINISH_US = 3 * US_PER_S;
 static const char PART[] = ".part";
 
@@ -362,8 +363,11 @@ static bool is_over(Recorder *r, Writer *w)
                      full ? "the disk is full: free space, or lower keep_bytes" : error->message);
             g_clear_error(&error);
             g_free(debug);
+            if (!r->stopped)
+                log_error("recorder", "recording stopped: %s; frames go on", r->reason);
             pthread_mutex_lock(&r->lock);
             r->stopped = true; /* until the disk is looked at again */
+            r->disk_due_us = clock_monotonic_us() + AFTER_FAULT_US;
             w->ended = true;
             pthread_mutex_unlock(&r->lock);
         }
