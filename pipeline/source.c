@@ -17,13 +17,16 @@
 
 #include <errno.h>
 #include <gst/app/gstappsink.h>
+#include <netdb.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
-enum { RTSP_TCP = 4, RTSP_UDP = 1, REASON_BYTES = 256 };
+enum { RTSP_TCP = 4, RTSP_UDP = 1, REASON_BYTES = 256, PROBE_MS = 1000 };
 
 /* How long a stream may give nothing but damaged pictures before they are taken as its best: one
  * with intra refresh never gives a clean start. */
@@ -353,7 +356,45 @@ void source_close(Source *s)
     free(s);
 }
 
-static SourceFault fault_of(const GError *error, const char *debug, char *reason, size_t size)
+/* rtspsrc only says that it could not connect. Why, a connection of our own tells: at once, or by
+ * silence for PROBE_MS. */
+static SourceFault why_no_connection(const Source *s, char *reason, size_t size)
+{
+    char host[256], port[16];
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *found = NULL;
+    if (!url_host(s->options.url, host, sizeof host, port, sizeof port) ||
+        getaddrinfo(host, port, &hints, &found) != 0) {
+        snprintf(reason, size, "no such host: its name does not resolve");
+        return SOURCE_TIMEOUT;
+    }
+    int error = ETIMEDOUT;
+    _cleanup_close_ int fd =
+        socket(found->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd >= 0 && connect(fd, found->ai_addr, found->ai_addrlen) == 0) {
+        error = 0;
+    } else if (fd >= 0) {
+        struct pollfd item = {.fd = fd, .events = POLLOUT};
+        socklen_t n = sizeof error;
+        if (errno != EINPROGRESS)
+            error = errno;
+        else if (poll(&item, 1, PROBE_MS) == 1)
+            getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &n);
+    }
+    freeaddrinfo(found);
+    if (error == ECONNREFUSED) {
+        snprintf(reason, size, "connection refused: nothing listens there");
+        return SOURCE_REFUSED;
+    }
+    if (error == 0) {
+        snprintf(reason, size, "something listens there, but it does not speak RTSP");
+        return SOURCE_FAILED;
+    }
+    snprintf(reason, size, "no answer from there: %s", strerror(error));
+    return SOURCE_TIMEOUT;
+}
+
+static SourceFault fault_of(const Source *s, const GError *error, const char *debug, char *reason,
+                            size_t size)
 {
     const char *all = debug ? debug : "";
     if (g_error_matches(error, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_NOT_AUTHORIZED) ||
@@ -365,17 +406,10 @@ static SourceFault fault_of(const GError *error, const char *debug, char *reason
         snprintf(reason, size, "no such stream on the server (404): check the path of the URL");
         return SOURCE_NOT_FOUND;
     }
-    if (strstr(all, "refused")) {
-        snprintf(reason, size, "connection refused: nothing listens there");
-        return SOURCE_REFUSED;
-    }
-    if (strstr(all, "imeout") || strstr(all, "imed out") || strstr(all, "unreachable") ||
-        strstr(all, "No route")) {
+    if (strstr(all, "Failed to connect"))
+        return why_no_connection(s, reason, size);
+    if (strstr(all, "imeout") || strstr(all, "imed out")) {
         snprintf(reason, size, "no answer from there");
-        return SOURCE_TIMEOUT;
-    }
-    if (strstr(all, "resolv")) {
-        snprintf(reason, size, "no such host: its name does not resolve");
         return SOURCE_TIMEOUT;
     }
     char text[REASON_BYTES];
@@ -385,14 +419,14 @@ static SourceFault fault_of(const GError *error, const char *debug, char *reason
     return SOURCE_FAILED;
 }
 
-static SourceFault read_message(GstMessage *message, char *reason, size_t size)
+static SourceFault read_message(const Source *s, GstMessage *message, char *reason, size_t size)
 {
     SourceFault fault = SOURCE_RUNNING;
     if (GST_MESSAGE_TYPE(message) == GST_MESSAGE_ERROR) {
         GError *error = NULL;
         gchar *debug = NULL;
         gst_message_parse_error(message, &error, &debug);
-        fault = fault_of(error, debug, reason, size);
+        fault = fault_of(s, error, debug, reason, size);
         char text[1024];
         url_redact(debug ? debug : "", text, sizeof text);
         g_strdelimit(text, "\r\n\t", ' ');
@@ -416,7 +450,7 @@ SourceFault source_check(Source *s, char *reason, size_t size)
 {
     GstMessage *message;
     while ((message = gst_bus_pop(s->bus))) {
-        SourceFault fault = read_message(message, reason, size);
+        SourceFault fault = read_message(s, message, reason, size);
         gst_message_unref(message);
         if (fault != SOURCE_RUNNING)
             return fault;

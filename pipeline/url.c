@@ -2,6 +2,7 @@
 #include "pipeline/url.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -89,6 +90,31 @@ void url_deinit(Url *url)
     free(url->user);
     free(url->password);
     *url = (Url){0};
+}
+
+bool url_host(const char *clean, char *host, size_t host_size, char *port, size_t port_size)
+{
+    if (!url_is_stream(clean))
+        return false;
+    const char *begin = strstr(clean, "://") + 3;
+    bool bracket = *begin == '[';
+    begin += bracket;
+    size_t n = strcspn(begin, bracket ? "]" : ":/?#");
+    if (n == 0 || n >= host_size)
+        return false;
+    memcpy(host, begin, n);
+    host[n] = '\0';
+    const char *rest = begin + n + bracket;
+    bool tls = (clean[4] | 32) == 's';
+    snprintf(port, port_size, "%s", tls ? "322" : "554");
+    if (*rest == ':') {
+        n = strspn(rest + 1, "0123456789");
+        if (n > 0 && n < port_size) {
+            memcpy(port, rest + 1, n);
+            port[n] = '\0';
+        }
+    }
+    return true;
 }
 
 void url_redact(const char *text, char *out, size_t size)

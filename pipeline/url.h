@@ -22,6 +22,9 @@ bool url_is_stream(const char *text); /* rtsp:// or rtsps:// */
 int url_split(const char *text, Url *url, Error *err);
 void url_deinit(Url *url);
 
+/* Host and port of a clean URL ("[::1]" without its brackets); false when it has none. */
+bool url_host(const char *clean, char *host, size_t host_size, char *port, size_t port_size);
+
 /* Copies text to out, cut to size, with "user:password@" of any URL in it replaced by "***@". */
 void url_redact(const char *text, char *out, size_t size);
 

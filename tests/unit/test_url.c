@@ -90,9 +90,26 @@ static void test_redact(void **state)
     assert_int_equal(one[0], 0);
 }
 
+static void test_host(void **state)
+{
+    (void)state;
+    char host[32], port[8];
+    assert_true(url_host("rtsp://cam/x", host, sizeof host, port, sizeof port));
+    assert_string_equal(host, "cam");
+    assert_string_equal(port, "554");
+    assert_true(url_host("rtsps://[::1]:8000", host, sizeof host, port, sizeof port));
+    assert_string_equal(host, "::1");
+    assert_string_equal(port, "8000");
+    assert_true(url_host("rtsps://cam?x", host, sizeof host, port, sizeof port));
+    assert_string_equal(port, "322");
+    assert_false(url_host("rtsp://", host, sizeof host, port, sizeof port));
+    assert_false(url_host("rtsp://a-name-that-is-too-long-for-its-place/", host, sizeof host, port,
+                          sizeof port));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_split), cmocka_unit_test(test_refused),
-                                       cmocka_unit_test(test_redact)};
+                                       cmocka_unit_test(test_redact), cmocka_unit_test(test_host)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
