@@ -281,11 +281,12 @@ static int make_id(char id[40], Error *err)
 
 static int set_clean(Index *index, bool clean, Error *err)
 {
-    sqlite3_stmt *statement = index_acquire(index, STATEMENT_SET_CLEAN, "note the start", err);
+    const char *doing = clean ? "note that it was closed in order" : "note that it is open";
+    sqlite3_stmt *statement = index_acquire(index, STATEMENT_SET_CLEAN, doing, err);
     if (!statement)
         return -EIO;
     sqlite3_bind_int(statement, 1, clean);
-    return index_run(index, STATEMENT_SET_CLEAN, statement, "note the start", err);
+    return index_run(index, STATEMENT_SET_CLEAN, statement, doing, err);
 }
 
 /* Reads the daemon's row, made at first use. */
