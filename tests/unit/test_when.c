@@ -113,7 +113,7 @@ static void respond_replay(Service *s, const WireMessage *m, When__Response *res
                            uint64_t after)
 {
     s->replays++;
-    uint64_t next = after + 1;
+    uint64_t next = after ? after : 1; /* one that the client has already */
     do {
         When__EventMessage messages[PAGE], *list[PAGE];
         When__Event events[PAGE];
