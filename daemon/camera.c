@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "config/credential.h"
 #include "daemon/daemon.h"
+#include "daemon/recordings.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -67,8 +68,29 @@ void camera_free(Camera *camera)
     free(camera);
 }
 
+static int recording_dir(const Daemon *daemon, const CameraConfig *config, char **dir)
+{
+    return asprintf(dir, "%s/recordings/%s", daemon->config.state_dir, config->name) < 0 ? -ENOMEM
+                                                                                         : 0;
+}
+
+static int reconcile(Daemon *daemon, const CameraConfig *config)
+{
+    char *dir;
+    Error err = {0};
+    if (recording_dir(daemon, config, &dir) < 0)
+        return -ENOMEM;
+    Batch *batch = batch_new();
+    if (recordings_reconcile(daemon->index, config, dir, batch, &err) < 0)
+        log_error("camera", "camera=%s recordings: %s", config->name, err.text);
+    free(dir);
+    return committer_add(daemon->committer, batch, daemon->now_us);
+}
+
 int camera_start(Daemon *daemon, Camera *camera)
 {
+    if (camera->config->record && reconcile(daemon, camera->config) < 0)
+        return -ENOMEM;
     if (feed_complete(camera->feed)) {
         snprintf(camera->state, sizeof camera->state, "finished");
         log_info("camera", "camera=%s was examined to its end before", camera->config->name);
@@ -122,8 +144,7 @@ int camera_fill_setup(Daemon *daemon, const CameraConfig *config, When__CameraSe
     setup->stall_us = config->stall_us;
     if (!config->record)
         return 0;
-    if (asprintf(&texts->recording_dir, "%s/recordings/%s", daemon->config.state_dir,
-                 config->name) < 0) {
+    if (recording_dir(daemon, config, &texts->recording_dir) < 0) {
         texts->recording_dir = NULL;
         return error_set(err, ENOMEM, EX_OSERR, "camera %s: no memory", config->name);
     }

@@ -130,6 +130,7 @@ static void find_resume(Feed *feed)
         if (!feed->tracks[i]->done && feed->tracks[i]->settled_pts_us < resume)
             resume = feed->tracks[i]->settled_pts_us;
     feed->resume_pts_us = resume == INT64_MAX ? 0 : resume;
+    feed->counts.settled_pts_us = feed->resume_pts_us;
 }
 
 int feed_set_watches(Feed *feed, const WatchConfig *watches, size_t n, int64_t now_us, Error *err)
@@ -255,6 +256,8 @@ static bool wants(Feed *feed, const Track *track, const Window *window)
         return !track->done && window->frames[0].pts_us >= track->settled_pts_us;
     if (feed->options.kind == TASK_LIVE)
         return true;
+    if (window->n < 2)
+        return false; /* the first frame of the time behind the span */
     const char *camera = feed->camera, *watch = track->watch;
     IndexFilter filter = {.cameras = &camera,
                           .n_cameras = 1,
@@ -444,7 +447,7 @@ void feed_done(Feed *feed, Task *task, const char *reason, int64_t now_us)
             continue; /* the watch was changed meanwhile */
         const char *why = reason ? reason : q->answered ? NULL : "the analyst did not answer";
         if (!why) {
-            check(feed, track_answer(track, feed->context, window, q, batch));
+            check(feed, track_answer(track, feed->context, &feed->options, window, q, batch));
             feed->counts.questions++;
         }
         mark_window(feed, batch, track, window, why ? SPAN_LOST : SPAN_EXAMINED, why ? why : "");

@@ -35,12 +35,12 @@ Track *track_new(FeedContext *context, const FeedOptions *feed, const WatchConfi
     /* Several segmenters count at once: each kind of feed x camera x watch has its own prefix, and
      * numbers start above all that were ever given. */
     uint64_t hash = hash_text(hash_text(HASH_START, feed->camera), watch->name);
-    char prefix[24];
-    snprintf(prefix, sizeof prefix, "%s%012" PRIx64, feed->kind == TASK_ARCHIVE ? "a" : "e",
+    snprintf(track->prefix, sizeof track->prefix, "%s%012" PRIx64,
+             feed->kind == TASK_ARCHIVE ? "a" : "e",
              (hash ^ hash >> 48) & UINT64_C(0xffffffffffff));
     SegmenterOptions options = {.camera = feed->camera,
                                 .watch = watch->name,
-                                .id_prefix = prefix,
+                                .id_prefix = track->prefix,
                                 .next_id = context->next_event_number,
                                 .join_gap_us = watch->join_gap_us,
                                 .min_duration_us = watch->min_duration_us};
@@ -80,7 +80,55 @@ int track_finish(Track *track, Batch *batch)
     return segmenter_finish(track->segmenter, batch_sink, batch);
 }
 
-int track_answer(Track *track, FeedContext *context, const Window *window,
+typedef struct Known {
+    const SegmenterInterval *interval;
+    const char *own_prefix; /* of events of this very track */
+    size_t own_bytes;
+    bool found;
+    Batch *batch;
+} Known;
+
+static int compare_known(const Event *event, void *context)
+{
+    Known *known = context;
+    const SegmenterInterval *i = known->interval;
+    if (strncmp(event->id, known->own_prefix, known->own_bytes) == 0 &&
+        event->id[known->own_bytes] == '-')
+        return 0;
+    if (i->start_us >= event->start_us - event->start_err_us &&
+        i->end_us <= event->end_us + event->end_err_us) {
+        known->found = true;
+    } else if (event->state == EVENT_FINAL && event->start_us >= i->start_us - i->start_err_us &&
+               event->end_us <= i->end_us + i->end_err_us) {
+        /* It was seen in part, up to where the frames ended: the whole takes its place. */
+        Event retracted = *event;
+        retracted.state = EVENT_RETRACTED;
+        retracted.revision++;
+        batch_event(known->batch, &retracted);
+    }
+    return 0;
+}
+
+/* Does this interval lie within an event that another feed found? What it contains itself is
+ * retracted. */
+static bool is_known(const Track *track, FeedContext *context, const FeedOptions *feed,
+                     const SegmenterInterval *interval, Batch *batch)
+{
+    const char *watch = track->watch;
+    IndexFilter filter = {.cameras = &feed->camera,
+                          .n_cameras = 1,
+                          .watches = &watch,
+                          .n_watches = 1,
+                          .since_us = interval->start_us,
+                          .until_us = interval->end_us};
+    Known known = {interval, track->prefix, strlen(track->prefix), false, batch};
+    Error err = {0};
+    if (index_events(context->index, &filter, compare_known, &known, &err) < 0)
+        log_error("track", "watch=%s: %s", track->watch, err.text);
+    return known.found;
+}
+
+int track_answer(Track *track, FeedContext *context, const FeedOptions *feed, const Window *window,
                  const TaskQuestion *answer, Batch *batch)
 {
     _cleanup_free_ SegmenterInterval *intervals = mem_new_array(answer->n, sizeof *intervals);
@@ -90,10 +138,11 @@ int track_answer(Track *track, FeedContext *context, const Window *window,
     for (size_t i = 0; i < answer->n; i++) {
         const TaskInterval *a = &answer->intervals[i];
         if (window_interval(window, a->start_s, a->end_s, a->confidence, a->description,
-                            context->boundary_error_us, &intervals[n]) == 0)
-            n++;
-        else
+                            context->boundary_error_us, &intervals[n]) < 0)
             log_warn("track", "watch=%s an answer that is no number was left out", track->watch);
+        else if (feed->kind != TASK_ARCHIVE ||
+                 !is_known(track, context, feed, &intervals[n], batch))
+            n++;
     }
     int64_t start = window_start_us(window), end = window_end_us(window);
     int64_t settled = window_settled_us(window);

@@ -11,6 +11,7 @@ typedef struct Track {
     char watch[EVENT_NAME_BYTES];
     char *question;
     int64_t join_gap_us, min_duration_us;
+    char prefix[24]; /* of its events' ids */
     Segmenter *segmenter;
     int64_t covered_us; /* up to here windows were handed to the scheduler, or the ledger speaks */
     int64_t marked_us;  /* end of its newest mark in the ledger by this feed; 0: none */
@@ -26,8 +27,10 @@ void track_free(Track *track, FeedContext *context);
 
 bool track_is(const Track *track, const WatchConfig *watch); /* the same, nothing changed */
 
-/* An answer: intervals of `window` to the segmenter; revisions go to the batch. 0 or -ENOMEM. */
-int track_answer(Track *track, FeedContext *context, const Window *window,
+/* An answer: intervals of `window` to the segmenter; revisions go to the batch. What an archive job
+ * sees of an event that is known already (its edge reaches into the span) is left out; where it
+ * sees more of one, the known one is retracted in its favour. 0 or -ENOMEM. */
+int track_answer(Track *track, FeedContext *context, const FeedOptions *feed, const Window *window,
                  const TaskQuestion *answer, Batch *batch);
 /* What is open becomes final. */
 int track_finish(Track *track, Batch *batch);

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import unittest
 
-from world import (EXAMINED, FINAL, LOST, OPEN, S, UTC, WAITING, World, query_pb2)
+from world import (EXAMINED, FINAL, LOST, OPEN, RETRACTED, S, UTC, WAITING, World, query_pb2)
 
 CAR = "When does a car drive past?"
 
@@ -47,7 +47,8 @@ class TestDaemon(unittest.TestCase):
         for m in messages:
             before = newest.get(m.event.id)
             self.assertEqual(m.event.revision, before.revision + 1 if before else 1)
-            self.assertFalse(before and before.state == FINAL)
+            if before and before.state == FINAL:
+                self.assertEqual(m.event.state, RETRACTED)
             newest[m.event.id] = m.event
         if last is not None:
             self.assertEqual(len(messages), last)
@@ -206,6 +207,36 @@ class TestDaemon(unittest.TestCase):
         lost = w.ledger("gate", LOST)
         self.assertEqual([span[3] for span in lost], ["whend was not running"])
         self.assertEqual(lost[0][1], 100)
+
+    def test_kill_whend_recorded(self):
+        """A recording that was closed while whend was dead is found by its name, and the hole is filled in from it."""
+        w = self.world
+        w.truth[CAR] = [utc(14, 18), utc(22, 27)]
+        camera = self.start_live()
+        camera.frames(0, 17.5)
+        w.wait(lambda: w.ledger("gate"), "ledger")
+        w.kill()
+        folder = os.path.join(w.dir, "state/recordings/gate")
+        path = os.path.join(folder, "20260105T063000.000Z.mp4")
+        for name in (path, path + ".part", os.path.join(folder, "notes.mp4")):
+            open(name, "w").close()
+            os.utime(name, (UTC // S + 31, UTC // S + 31))
+        w.start()
+        camera = w.wait_camera("camera/gate")
+        camera.frames(40, 58)
+        archive = w.wait_camera("archive/gate")
+        setup = archive.last("setup")
+        self.assertEqual(setup["files"], [path])
+        self.assertEqual(setup["span"], list(utc(12, 31)))
+        archive.frames(12, 31, session=3)
+        archive.order("end")
+        w.wait(lambda: w.ledger("gate", EXAMINED)[:1] == [(0, 31, EXAMINED, "")], "examined from the recording")
+        # The rest waits for a later recording to show that there is none of it.
+        self.assertEqual([s[:2] for s in w.ledger("gate", WAITING)], [(31, 40)])
+        camera.order("recording", path="/40.mp4", start_us=utc(40)[0], end_us=utc(62)[0], bytes=1, utc_source=1)
+        w.wait(lambda: w.ledger("gate", LOST) == [(31, 40, LOST, "no recording of it")], "lost")
+        # The first car was known as far as it was seen; now the whole of it has taken its place.
+        self.check_truth(self.check_sequence(*w.replay()), w.truth[CAR])
 
     def test_kill_analyst(self):
         w = self.world
