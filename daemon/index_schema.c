@@ -159,7 +159,7 @@ static int run_step(sqlite3 *db, const char *path, const IndexSchema *schema, in
 
 int index_migrate(sqlite3 *db, const char *path, const IndexSchema *schema, Error *err)
 {
-    int64_t application, version, objects;
+    int64_t application = 0, version = 0, objects = 0;
     int r = read_number(db, path, "PRAGMA application_id", &application, err);
     if (r == 0)
         r = read_number(db, path, "PRAGMA user_version", &version, err);

@@ -77,11 +77,11 @@ typedef struct Words {
 static int read_words(const char *question, Words *words, Error *err)
 {
     size_t length = strlen(question);
+    words->n = 0;
     if (length > MAX_QUESTION_BYTES)
         return error_set(err, E2BIG, EX_DATAERR,
                          "the question is %zu bytes long; the limit is %d: ask a shorter one",
                          length, MAX_QUESTION_BYTES);
-    words->n = 0;
     memcpy(words->text, question, length + 1);
     for (char *p = words->text; *p;) {
         if (!is_word_byte((unsigned char)*p)) {

@@ -267,7 +267,7 @@ static int join_group(const Segmenter *s, const Sight *sight, Now *now, const Li
                       const Group *group, const Seen *intervals, SegmenterSink sink, void *context)
 {
     size_t n_most = group->n_events + group->n_intervals;
-    _cleanup_free_ const Seen **events = mem_new_array(group->n_events, sizeof *events);
+    _cleanup_free_ const Seen **events = mem_new_array(group->n_events, sizeof(const Seen *));
     _cleanup_free_ Seen *out = mem_new_array(n_most, sizeof *out);
     _cleanup_free_ size_t *owner = mem_new_array(n_most, sizeof *owner);
     if (!events || !out || !owner)
