@@ -8,7 +8,7 @@
 #include <errno.h>
 #include <sqlite3.h>
 
-enum { TRANSACTIONS = 4, MAX_RETRIES = 64 };
+enum { TRANSACTIONS = 3, MAX_RETRIES = 64 };
 
 typedef enum FaultKind { FAULT_FULL, FAULT_WRITE, FAULT_TORN, FAULT_SYNC, N_FAULTS } FaultKind;
 
