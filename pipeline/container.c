@@ -121,9 +121,9 @@ int64_t container_missing_bytes(const char *path, bool *has_index)
             length = (uint64_t)(st.st_size - at);
         if (length < 8 || length > (uint64_t)INT64_MAX / 2)
             break; /* no box: leave the judgement to the demuxer */
-        moov |= memcmp(head + 4, "moov", 4) == 0;
         at += (int64_t)length;
         missing = at > st.st_size ? at - st.st_size : 0;
+        moov |= memcmp(head + 4, "moov", 4) == 0 && missing == 0;
     }
     *has_index = moov;
     return missing;

@@ -14,7 +14,8 @@
 bool container_name_utc(const char *path, int64_t *utc_us, bool *says_utc);
 
 /* Bytes that an MP4 or AVI promises behind the end of the file; 0 when it is whole, or of another
- * kind. *has_index: false for an MP4 whose index (moov) is not there. */
+ * kind. *has_index: false for an MP4 whose index (moov) is not there, or
+ * not whole: nothing of it can be played. */
 int64_t container_missing_bytes(const char *path, bool *has_index);
 
 #endif

@@ -167,13 +167,11 @@ static int read_bus(Reader *r, Error *err)
             if (result < 0)
                 error_prefix(err, "%s", r->path);
         } else if (GST_MESSAGE_TYPE(message) == GST_MESSAGE_ERROR) {
-            bool has_index = true;
-            int64_t missing = container_missing_bytes(r->path, &has_index);
-            if (missing > 0 || !has_index)
-                result =
-                    error_set(err, EIO, EX_DATAERR,
-                              "%s: truncated: %s (copy it again from where it was recorded)",
-                              r->path, has_index ? "its end is missing" : "its index is missing");
+            if (r->missing_bytes > 0)
+                result = error_set(err, EIO, EX_DATAERR,
+                                   "%s: truncated: its end is missing (copy it again from where "
+                                   "it was recorded)",
+                                   r->path);
             else
                 result = fault_of_file(message, r->path, err);
         }
@@ -317,6 +315,11 @@ int reader_open(const char *path, const ReaderOptions *options, Reader **reader,
     bool has_index;
     r->missing_bytes = container_missing_bytes(path, &has_index);
     result = r->path && r->picture ? 0 : error_set(err, ENOMEM, EX_OSERR, "%s: no memory", path);
+    if (result == 0 && !has_index)
+        result = error_set(err, EIO, EX_DATAERR,
+                           "%s: truncated: its index is missing (copy it again from where it was "
+                           "recorded)",
+                           path);
     if (result == 0)
         result = build(r, err);
     if (result == 0)
