@@ -247,6 +247,14 @@ static size_t add_gap(Seen *out, size_t n, const Gap *gap)
     return n + 1;
 }
 
+/* The earlier window saw it end just where the new one begins, and the new one sees it go on: that
+ * end is at the new window's edge, where the new one cannot confirm it, and it is gainsaid. */
+static bool goes_on(const Sight *sight, const Seen *event, const Seen *interval)
+{
+    return interval->start.cut && event->end.us <= sight->start_us + cut_us(sight, 0) &&
+           !sight_denies_interval(sight, interval);
+}
+
 static void outline(const Sight *sight, const Seen *const *events, size_t n_events,
                     const Seen *intervals, size_t n_intervals, Edge *start, Edge *end)
 {
@@ -265,7 +273,7 @@ static void outline(const Sight *sight, const Seen *const *events, size_t n_even
         *start = pick_start(sight, &e0->start, &i0->start);
     else
         *start = e0->start.us <= i0->start.us ? e0->start : i0->start;
-    if (seen_overlap(e1, i1))
+    if (seen_overlap(e1, i1) && !goes_on(sight, e1, i1))
         *end = pick_end(sight, &e1->end, &i1->end);
     else
         *end = e1->end.us >= i1->end.us ? e1->end : i1->end;

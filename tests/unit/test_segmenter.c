@@ -153,6 +153,27 @@ static void each_boundary_from_the_window_that_saw_it_best(void **state)
     segmenter_free(segmenter);
 }
 
+/* The earlier window saw it end just where the later one begins, and the later one sees it go on. */
+static void end_at_the_later_windows_edge_is_gainsaid(void **state)
+{
+    (void)state;
+    Segmenter *segmenter = make(0.5, 0);
+    Heard heard = {.fail_after = -1};
+    feed(segmenter, &heard, 0, 16, 12, &(Span){9.5, 12}, 1);
+    feed(segmenter, &heard, 12, 28, 24, &(Span){12, 14.5}, 1);
+    assert_int_equal(heard.n, 1);
+    is_event(&heard.events[0], EVENT_FINAL, 9.5, 14.5);
+    segmenter_free(segmenter);
+
+    segmenter = make(0.5, 0); /* a sliver in the half that the earlier window sees better: denied */
+    heard = (Heard){.fail_after = -1};
+    feed(segmenter, &heard, 0, 16, 12, &(Span){9.5, 12}, 1);
+    feed(segmenter, &heard, 12, 28, 24, &(Span){12, 13}, 1);
+    assert_int_equal(heard.n, 1);
+    is_event(&heard.events[0], EVENT_FINAL, 9.5, 12);
+    segmenter_free(segmenter);
+}
+
 static void slivers_at_window_edges_are_errors(void **state)
 {
     (void)state;
@@ -563,6 +584,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cut_event_is_joined),
         cmocka_unit_test(each_boundary_from_the_window_that_saw_it_best),
+        cmocka_unit_test(end_at_the_later_windows_edge_is_gainsaid),
         cmocka_unit_test(slivers_at_window_edges_are_errors),
         cmocka_unit_test(inner_events_are_kept_though_one_window_denies_them),
         cmocka_unit_test(bridging_keeps_two),
