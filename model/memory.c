@@ -1,4 +1,5 @@
-/* /proc/meminfo, cgroup v2 memory.max - memory.current up to the root, RLIMIT_AS. */
+/* /proc/meminfo, cgroup v2 memory.max - memory.current up to the root, RLIMIT_AS - what is mapped.
+ */
 #include "model/memory.h"
 
 #include "base/mem.h"
@@ -7,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 static uint64_t least(uint64_t a, uint64_t b)
 {
@@ -65,11 +67,21 @@ static uint64_t group_bytes(void)
     }
 }
 
+/* What the address space limit leaves. */
+static uint64_t address_space_bytes(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_AS, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY)
+        return UINT64_MAX;
+    _cleanup_(fclosep) FILE *file = fopen("/proc/self/statm", "re");
+    uint64_t pages = 0;
+    if (file && fscanf(file, "%" SCNu64, &pages) != 1)
+        pages = 0;
+    uint64_t used = pages * (uint64_t)sysconf(_SC_PAGESIZE);
+    return limit.rlim_cur > used ? limit.rlim_cur - used : 0;
+}
+
 uint64_t memory_available_bytes(void)
 {
-    uint64_t available = least(machine_bytes(), group_bytes());
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY)
-        available = least(available, limit.rlim_cur);
-    return available;
+    return least(least(machine_bytes(), group_bytes()), address_space_bytes());
 }

@@ -362,7 +362,14 @@ static void test_no_memory(void **state)
     pid_t pid = fork();
     assert_true(pid >= 0);
     if (pid == 0) {
-        struct rlimit limit = {32 << 20, 32 << 20};
+        /* Enough to read the tokenizer and the headers, less than a model may want. */
+        unsigned long pages = 0;
+        FILE *statm = fopen("/proc/self/statm", "r");
+        if (!statm || fscanf(statm, "%lu", &pages) != 1)
+            _exit(97);
+        fclose(statm);
+        rlim_t bytes = pages * (rlim_t)sysconf(_SC_PAGESIZE) + (48 << 20);
+        struct rlimit limit = {bytes, bytes};
         if (setrlimit(RLIMIT_AS, &limit) < 0)
             _exit(99);
         Engine *none = NULL;
