@@ -121,7 +121,9 @@ class Demo:
         self.runtime = os.path.join(self.dir, "run")
         self.begin = time.monotonic()
         self.gate_start_us = None  # UTC of the first picture that the RTSP server sent
+        self.gate_over = False  # the RTSP server has sent its last picture
         self.progress = {}  # camera: the newest progress line
+        self.next_check = 0.0
 
     # --- starting ---
 
@@ -213,6 +215,7 @@ watches:
         while line := self.server_lines.next(0):
             if line.startswith("first-frame-utc-us ") and self.gate_start_us is None:
                 self.gate_start_us = int(line.split()[1])
+            self.gate_over = self.gate_over or line.startswith("end of stream")
 
     def on_line(self, line):
         if line.get("type") == "progress":
@@ -235,18 +238,24 @@ watches:
             screen.line(f"{at} {name} " + screen.red("taken back") + f"  {clock(start)}")
 
     def gate_share(self):
-        """Of the live minute: what was played and, at last, examined."""
-        if self.gate_start_us is None:
+        """Of the live minute: how much has come."""
+        newest = self.progress.get("gate", {}).get("utc_us", 0)
+        if self.gate_start_us is None or not newest:
             return 0.0
-        progress = self.progress.get("gate", {})
-        examined = (progress.get("utc_us", 0) - self.gate_start_us) / 1e6 / GATE_SECONDS
-        return min(max(examined, 0.0), 1.0)
+        return min(max((newest - self.gate_start_us) / 1e6 / GATE_SECONDS, 0.0), 1.0)
 
     def finished(self):
-        gate, yard = self.progress.get("gate"), self.progress.get("yard")
-        if not gate or not yard or yard["done"] < 1.0 or yard["waiting_windows"]:
+        """The ledger has the last word: all that the cameras showed was examined, for every watch."""
+        if not self.gate_over or self.progress.get("yard", {}).get("done", 0) < 1.0 or time.monotonic() < self.next_check:
             return False
-        return self.gate_share() >= 0.98 and not gate["waiting_windows"]
+        self.next_check = time.monotonic() + 0.5
+        cameras = {entry["camera"]: entry for entry in self.json("coverage")["coverage"]}
+        ends = {watch: 0 for watch in WATCHES}
+        for span in cameras["gate"]["spans"]:
+            if span["state"] == "examined":
+                ends[span["watch"]] = max(ends[span["watch"]], span["end_us"])
+        nothing_waits = not any(entry["waiting_us"] for entry in cameras.values())
+        return nothing_waits and min(ends.values()) >= self.gate_start_us + (GATE_SECONDS - 1) * 1e6
 
     def rows(self):
         elapsed = time.monotonic() - self.begin
@@ -259,13 +268,20 @@ watches:
             share = self.gate_share() if camera == "gate" else progress["done"]
             left = elapsed / share * (1 - share) if share > 0.02 else None
             if camera == "gate" and self.gate_start_us:
-                left = max(GATE_SECONDS + 2 - (time.time() - self.gate_start_us / 1e6), 0)
-            tail = "" if left is None else f"  {left:.0f} s left" if share < 1 else "  done"
+                left = max(GATE_SECONDS - (time.time() - self.gate_start_us / 1e6), 0)
+            tail = "" if left is None else "  done" if share >= 1 else f"  {left:.0f} s left" if left else "  the last window"
             rows.append((share, f"{camera}  {progress['frames']} frames  {progress['windows']} windows  "
                                 f"{progress['questions']} questions{tail}"))
         return rows
 
     # --- answers ---
+
+    def json(self, *args):
+        """What whenctl ... --json says."""
+        result = subprocess.run(self.whenctl(*args, "--json"), capture_output=True, text=True, timeout=30)
+        if result.returncode not in (0, 1):  # ask: found, not found
+            raise DemoError(f"whenctl {args[0]} failed: {result.stderr.strip()}")
+        return json.loads(result.stdout) if args[0] != "events" else [json.loads(line) for line in result.stdout.splitlines()]
 
     def ask(self, question):
         result = subprocess.run(self.whenctl("ask", question), capture_output=True, text=True, timeout=30)
@@ -273,17 +289,11 @@ watches:
         self.screen.line(self.screen.bold(f"$ whenctl ask \"{question}\""))
         for line in (result.stdout + result.stderr).rstrip().splitlines():
             self.screen.line(line)
-        answer = subprocess.run(self.whenctl("ask", question, "--json"), capture_output=True, text=True, timeout=30)
-        if answer.returncode not in (0, 1):  # found, not found
-            raise DemoError(f"whenctl ask failed: {answer.stderr.strip()}")
-        return json.loads(answer.stdout)
+        return self.json("ask", question)
 
     def compare(self):
         """Every event of every watch beside the truth."""
-        result = subprocess.run(self.whenctl("events", "--json"), capture_output=True, text=True, timeout=30)
-        if result.returncode != 0:
-            raise DemoError(f"whenctl events failed: {result.stderr.strip()}")
-        events = [json.loads(line) for line in result.stdout.splitlines()]
+        events = self.json("events")
         screen, tally = self.screen, Tally()
         origin = {"gate": self.gate_start_us, "yard": int(YARD_START.timestamp() * 1e6)}
         screen.line()

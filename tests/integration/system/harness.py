@@ -283,8 +283,12 @@ class World:
     def wait_examined(self, subscriber, camera="gate", timeout_s=WAIT_S):
         """Until a file camera was examined to its end."""
         def done():
-            progress = subscriber.progress.get(camera)
-            return progress is not None and progress.done >= 1.0 and progress.waiting_windows == 0
+            cameras = self.request(cameras=query_pb2.CamerasRequest())[0].cameras.cameras
+            status = next(entry for entry in cameras if entry.name == camera)
+            whend = self.status()
+            for worker in whend.workers:
+                assert worker.state != "failed", worker
+            return status.done >= 1.0 and whend.windows_waiting == 0
         subscriber.wait(done, f"camera {camera} examined to its end", timeout_s)
 
 
