@@ -38,7 +38,7 @@ int camera_new(Daemon *daemon, const CameraConfig *config, Camera **camera, Erro
     if (c && (!config->is_file || file_identity(config, &identity) == 0)) {
         c->config = config;
         snprintf(c->worker, sizeof c->worker, "camera/%s", config->name);
-        snprintf(c->state, sizeof c->state, "connecting");
+        snprintf(c->state, sizeof c->state, "starting");
         FeedOptions options = {.kind = config->is_file ? TASK_FILE : TASK_LIVE,
                                .camera = config->name,
                                .recorded = config->record,
@@ -325,7 +325,7 @@ void camera_gone(Daemon *daemon, Camera *camera, const WorkerEnd *end)
     if (end->reason[0] && !end->asked)
         snprintf(camera->reason, sizeof camera->reason, "%s", end->reason);
     if (end->restarts) {
-        snprintf(camera->state, sizeof camera->state, "connecting");
+        snprintf(camera->state, sizeof camera->state, "starting");
         camera->interrupted = true;
     }
 }

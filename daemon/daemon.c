@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "daemon/notify.h"
+#include "daemon/orphans.h"
 #include "daemon/reload.h"
 #include "daemon/status.h"
 
@@ -25,6 +26,7 @@
 #define MAX_SLEEP_US    (US_PER_S / 4)
 #define STOP_US         (8 * US_PER_S) /* SIGKILL comes after 5: an exit within 10 is sure */
 #define LAST_WORDS_US   (US_PER_S / 5) /* what the workers said last is on its way */
+#define ORPHANS_US      (4 * US_PER_S) /* a recording is closed within 3 */
 #define MESSAGES_A_TURN 512
 #define WORKER_QUEUE    2000
 
@@ -383,9 +385,14 @@ static int open_sockets(Daemon *daemon, char **workers_endpoint, Error *err)
 static int open_parts(Daemon *daemon, const char *workers_endpoint, Error *err)
 {
     const DaemonOptions *options = &daemon->options;
+    _cleanup_free_ char *pid_file = file_join(daemon->config.state_dir, "workers");
+    if (!pid_file)
+        return error_set(err, ENOMEM, EX_OSERR, "no memory");
+    orphans_end(pid_file, ORPHANS_US);
     SupervisorOptions supervisor = {.endpoint = workers_endpoint,
                                     .log_level = options->log_level ? options->log_level
                                                                     : daemon->config.log_level,
+                                    .pid_file = pid_file,
                                     .send_stop = on_send_stop,
                                     .ended = on_ended,
                                     .context = daemon};

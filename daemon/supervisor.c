@@ -5,6 +5,8 @@
 #include "base/log.h"
 #include "base/mem.h"
 
+#include "daemon/orphans.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -38,7 +40,7 @@ typedef struct Worker {
 
 struct Supervisor {
     SupervisorOptions options;
-    char *endpoint, *log_level;
+    char *endpoint, *log_level, *pid_file;
     Worker **workers; /* [n] pointers: WorkerInfo keeps its address while the worker lives */
     size_t n, capacity;
     uint64_t next_spawn;
@@ -113,10 +115,11 @@ Supervisor *supervisor_new(const SupervisorOptions *options)
         s->options.stop_us = STOP_US;
     s->endpoint = strdup(options->endpoint);
     s->log_level = strdup(options->log_level);
+    s->pid_file = options->pid_file ? strdup(options->pid_file) : NULL;
     /* Milliseconds of UTC: a later run of whend begins above all numbers of this one. */
     s->next_spawn = (uint64_t)(clock_utc_us() / 1000);
     s->random = s->next_spawn ^ ((uint64_t)getpid() << 32) ^ 0x9e3779b97f4a7c15u;
-    if (!s->endpoint || !s->log_level) {
+    if (!s->endpoint || !s->log_level || (options->pid_file && !s->pid_file)) {
         supervisor_free(s);
         return NULL;
     }
@@ -144,6 +147,7 @@ void supervisor_free(Supervisor *s)
     free(s->workers);
     free(s->endpoint);
     free(s->log_level);
+    free(s->pid_file);
     free(s);
 }
 
@@ -163,6 +167,18 @@ static void forget(Supervisor *s, Worker *w)
             worker_free(w);
             return;
         }
+}
+
+static void store_children(const Supervisor *s)
+{
+    _cleanup_free_ pid_t *pids = mem_new_array(s->n, sizeof *pids);
+    size_t n = 0;
+    if (!s->pid_file || !pids)
+        return;
+    for (size_t i = 0; i < s->n; i++)
+        if (s->workers[i]->info.pid > 0)
+            pids[n++] = s->workers[i]->info.pid;
+    orphans_store(s->pid_file, pids, n);
 }
 
 /* The child: only calls that are safe after fork. */
@@ -220,6 +236,7 @@ static void spawn(Supervisor *s, Worker *w, int64_t now_us)
         return;
     }
     w->info.pid = pid;
+    store_children(s);
     log_debug("supervisor", "worker=%s pid=%d id=%s started", w->info.name, (int)pid, w->info.id);
 }
 

@@ -54,6 +54,7 @@ typedef struct WorkerEnd {
 typedef struct SupervisorOptions {
     const char *endpoint;  /* given to workers; copied */
     const char *log_level; /* copied */
+    const char *pid_file;  /* list of the children, see orphans.h; copied; NULL: none */
     /* Asks the worker to stop over its socket. Non-zero: it could not be told, SIGTERM instead. */
     int (*send_stop)(const char *id, void *context);
     /* The process is gone. Called before any restart; may call back into the supervisor. */
