@@ -18,7 +18,7 @@ STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32) * 255
 ROWS, COLUMNS, TOKENS = 4, 8, 8  # patches, and merged tokens, of one grid
 LONGEST = 16.5  # seconds that a window spans at most
 TIME_BINS = 68
-NEAR, NEAR_BINS = 3.0, 25  # the boundary head's reach in seconds to either side, in bins of 0.25 s; one more says "none"
+NEAR, NEAR_BINS = 1.5, 13  # how far from a grid a start or an end is still told, in seconds, and in bins of 0.25 s
 FORCED = {"start", "_time", '":"', '","', "end", "description", ":", ".", " car", " drives", " past", " walks", " by", " runs",
           " is"}
 
@@ -124,19 +124,27 @@ def sight_targets(box):
     return seen, np.nan_to_num(place).astype(np.float32), there
 
 
-def boundary_targets(times, events):
-    """Per grid, type and side (start, end): the bin of the boundary's distance, or the last bin for none. Only boundaries that
-    were already seen count; a cut side is none."""
+def edge_targets(times, events, placed):
+    """Where a start or an end can be read: labels [G * 8 tokens, 2 sides, 2] (the time in steps, and its distance from the grid
+    in bins), -1 for none, on the tokens that show the event's object within NEAR seconds of that moment; and for each event
+    and side the set of those tokens, bool [G * 8]. Only what was already seen counts."""
     first, second = times[0::2], times[1::2]
-    out = np.full((len(first), 8, 2), NEAR_BINS, np.int64)
+    shown = placed.any(2)  # [G, tokens, 8]
+    label, sets = np.full((len(first), TOKENS, 2, 2), -1, np.int64), []
     for kind, start, end in events:
         for side, at in ((0, start), (1, end)):
-            if (side == 0 and at <= 0) or (side == 1 and at >= times[-1]):
-                continue
-            distance = at - first
-            near = (np.abs(distance) <= NEAR) & (at <= second)
-            out[near, kind, side] = np.round((distance[near] + NEAR) / 0.25).astype(np.int64)
-    return out
+            near = (np.abs(at - first) <= NEAR) & (at <= second + 1e-3)
+            here = shown[..., kind] & near[:, None]
+            if not here.any():
+                g = max(0, int((first <= at + 1e-3).sum()) - 1)
+                here = np.zeros_like(here)
+                here[g:g + 2, -1] = True
+            else:
+                g, t = np.nonzero(here)
+                label[g, t, side, 0] = round(at / text.STEP)
+                label[g, t, side, 1] = np.round((at - first[g] + NEAR) / 0.25)
+            sets.append(here.flatten())
+    return label.reshape(-1, 2, 2), sets
 
 
 class Writer:
@@ -187,12 +195,12 @@ FORMS = [text.questions(kind) for kind in range(8)]
 
 
 def ask(rng, writer, events, unclear, budget):
-    """Questions of one row: [(question ids, answer ids, type or 8 for all, number of events)] up to a budget of tokens."""
+    """Questions of one row: [(question ids, answer ids, type or 8 for all, events)] up to a budget of tokens."""
     out, used = [], 0
     counts = np.bincount([e[0] for e in events], minlength=8)
     kinds = [k for k in range(8) if k not in unclear]
     if not unclear and rng.random() < 0.4:
-        out.append((writer.question(text.LIST_ALL), writer.answer(events), 8, len(events)))
+        out.append((writer.question(text.LIST_ALL), writer.answer(events), 8, events))
     yes = [k for k in kinds if counts[k]]
     no = [k for k in kinds if not counts[k]]
     some_car = counts[:4].any()
@@ -206,13 +214,14 @@ def ask(rng, writer, events, unclear, budget):
         forms = FORMS[kind]
         words = forms[rng.choice((0, 1))] if rng.random() < 0.4 else forms[rng.integers(len(forms))]
         question = writer.question(words)
-        reply = writer.answer([e for e in events if e[0] == kind])
+        these = [e for e in events if e[0] == kind]
+        reply = writer.answer(these)
         used = sum(len(q) + len(a) for q, a, _, _ in out)
         if out and used + len(question) + len(reply) > budget:
             if used + 24 > budget or not no or take_no:
                 break
             continue
-        out.append((question, reply, kind, int(counts[kind])))
+        out.append((question, reply, kind, these))
     return out
 
 
@@ -229,23 +238,26 @@ def make(rng, clips, writer, tokens_per_second, rows_tokens=3000, late=1.0, budg
     head = len(writer.prefix)
     video = n // 2 * TOKENS
     rows = max(3, int(rows_tokens / (head + video + budget)))
-    patches, sights, boundaries, ids, positions, branch, notes, times_bins, told = ([] for _ in range(9))
+    patches, sights, edges, ids, positions, branch, notes, times_bins, told, aims = ([] for _ in range(10))
     for row in range(rows):
         frames, times, events, unclear, box = window(rng, clips, mode, n)
         patches.append(patchify(frames.reshape(n // 2, 2, HEIGHT, WIDTH, 3)))
         sights.append(sight_targets(box.reshape(n // 2, 2, 8, 5)))
-        boundaries.append(boundary_targets(times, events))
+        edge, sets = edge_targets(times, events, sights[-1][2])
+        edges.append(edge)
         place = video_positions(times, head, tokens_per_second)
         times_bins.append(np.clip(place[0] - head, 0, TIME_BINS - 1))
         row_ids = writer.prefix + [writer.video] * video
         row_branch = [0] * len(row_ids)
         text_start = place.max() + 1
         row_positions = [np.tile(np.arange(head), (3, 1)), place]
-        for k, (question, reply, kind, count) in enumerate(ask(rng, writer, events, unclear, budget)):
+        for k, (question, reply, kind, these) in enumerate(ask(rng, writer, events, unclear, budget)):
             at = len(row_ids)
             both = question + reply
-            notes.append((row, at + len(question) - 1, len(reply), kind, min(count, 4)))
-            told += [(row, at + len(question) + i + c, bin_) for i, bin_ in writer.times_in(reply) for c in range(8)]
+            notes.append((row, at + len(question) - 1, len(reply), kind, min(len(these), 4)))
+            for n_time, (i, bin_) in enumerate(writer.times_in(reply)):
+                told += [(row, at + len(question) + i + c, bin_) for c in range(8)]
+                aims += [sets[2 * events.index(these[n_time // 2]) + n_time % 2]] * 8
             row_ids += both
             row_branch += [k + 1] * len(both)
             row_positions.append(np.tile(text_start + np.arange(len(both)), (3, 1)))
@@ -269,10 +281,11 @@ def make(rng, clips, writer, tokens_per_second, rows_tokens=3000, late=1.0, budg
     tensor = torch.from_numpy
     told = torch.tensor(told, dtype=torch.long).reshape(-1, 3)
     return {"told": (told[:, 0], told[:, 1]), "told_bin": told[:, 2],
+            "aim": torch.from_numpy(np.array(aims, bool).reshape(-1, video)),
             "patches": tensor(np.concatenate(patches)), "ids": tensor(id_array), "positions": tensor(position_array),
             "mask": mask, "video": (head, head + video), "grids": n // 2,
             "seen": tensor(np.concatenate([s[0] for s in sights])), "place": tensor(np.concatenate([s[1] for s in sights])),
-            "placed": tensor(np.concatenate([s[2] for s in sights])), "boundary": tensor(np.stack(boundaries)),
+            "placed": tensor(np.concatenate([s[2] for s in sights])), "edge": tensor(np.stack(edges)),
             "time": tensor(np.stack(times_bins)), "answer": (tensor(answer_row), tensor(answer_at)),
             "target": tensor(target), "weight": tensor(writer.weight[target]),
             "prompt_end": (torch.tensor([x[0] for x in notes]), torch.tensor([x[1] for x in notes])),

@@ -155,12 +155,15 @@ class Attention(nn.Module):
         self.k_proj = nn.Linear(c["hidden"], self.kv_heads * self.size)
         self.v_proj = nn.Linear(c["hidden"], self.kv_heads * self.size)
         self.o_proj = nn.Linear(self.heads * self.size, c["hidden"], bias=False)
+        self.watched, self.seen = False, None  # training may look at the queries and keys of a layer
 
     def forward(self, x, cos, sin, mask, cache=None):
         b, n, _ = x.shape
         qkv = F.linear(x, *linear_of(self.q_proj, self.k_proj, self.v_proj)).view(b, n, -1, self.size).transpose(1, 2)
         qk, v = qkv.split((self.heads + self.kv_heads, self.kv_heads), 1)
         q, k = rotate(qk, cos[:, None], sin[:, None]).split((self.heads, self.kv_heads), 1)
+        if self.watched:
+            self.seen = q, k
         if cache is not None:
             k, v = cache.put(self, k, v)
         repeat = self.heads // self.kv_heads

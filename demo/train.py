@@ -4,8 +4,9 @@
 
 CLIPS is the folder that `render.py clips` fills (it may still be filling). The learning rate follows the wall clock, so that its
 decay is complete at --end (UTC) however busy the machine is. OUTDIR is an ordinary Hugging Face directory, replaced file by file.
-What mattered, as measured: targets for what each visual token shows, a time bin for each video token after layer 2, boundaries
-near each grid after layer 3, the whole time that an answer is telling after layer 4 at each of its characters, the question's type on the prompt's last token; Muon for matrices; decay to nothing.
+What mattered, as measured: targets for what each visual token shows, a time bin for each video token after layer 2, starts
+and ends on the tokens that show them after layer 3, the whole time that an answer is telling after layer 4 at each of its characters and where a head
+looks meanwhile, the question's type on the prompt's last token; Muon for matrices; decay to nothing.
 """
 import argparse
 import datetime
@@ -31,7 +32,7 @@ class Heads(nn.Module):
         super().__init__()
         self.sight = nn.Linear(hidden, 8 * 2 * 2)
         self.time = nn.Linear(hidden, batch.TIME_BINS)
-        self.boundary = nn.Linear(hidden, 8 * 2 * (batch.NEAR_BINS + 1))
+        self.edge = nn.Linear(hidden, 2 * (batch.TIME_BINS + batch.NEAR_BINS))
         self.told = nn.Linear(hidden, batch.TIME_BINS)
         self.kind, self.count = nn.Linear(hidden, 9), nn.Linear(hidden, 5)
 
@@ -40,6 +41,24 @@ class Heads(nn.Module):
         seen = F.binary_cross_entropy_with_logits(out[:, :, 0], b["seen"].float(), reduction="sum") / (tokens.shape[0] * 8)
         place = F.smooth_l1_loss(out[:, :, 1][b["placed"]], b["place"][b["placed"]], beta=0.05)
         return seen, place
+
+
+def pointing_loss(attention, b):
+    """Where the first head of a layer looks while a time is told: at tokens that show the object near that moment. Without this,
+    finding the place is learned last."""
+    q, k = (x[:, 0] for x in attention.seen)  # [B, L, size]
+    row, at = b["told"]
+    scores = (q[row, at][:, None] @ k[row].transpose(1, 2))[:, 0] * q.shape[-1] ** -0.5 + b["mask"][row, 0, at]
+    aim = scores[:, b["video"][0]:b["video"][1]].masked_fill(~b["aim"], -1e9)
+    return (scores.logsumexp(1) - aim.logsumexp(1)).mean()
+
+
+def edge_loss(head, states, label):
+    """When the object that a token shows came or goes: as a time, and as a distance from the token's own time."""
+    some = label[..., 0] >= 0  # [B, tokens, 2 sides]
+    whole, near = head(states).view(*label.shape[:3], -1)[some].split((batch.TIME_BINS, batch.NEAR_BINS), -1)
+    label = label[some]
+    return F.cross_entropy(whole, label[:, 0].clamp(max=batch.TIME_BINS - 1)), F.cross_entropy(near, label[:, 1])
 
 
 def losses(model, heads, b):
@@ -52,16 +71,12 @@ def losses(model, heads, b):
     x = torch.cat((x[:, :first], tokens.view(rows, last - first, -1), x[:, last:]), 1)
     states, (after2, after3, after4) = model.model(x, b["positions"], b["mask"], keep=(2, 3, 4))
     out["time"] = F.cross_entropy(heads.time(after2[:, first:last]).flatten(0, 1), b["time"].flatten())
-    grid_ends = after3[:, first + batch.TOKENS - 1:last:batch.TOKENS]
-    boundary = heads.boundary(grid_ends).view(-1, batch.NEAR_BINS + 1)
-    label = b["boundary"].flatten()
-    each = F.cross_entropy(boundary, label, reduction="none")
-    some = label < batch.NEAR_BINS
-    out["boundary"] = each[some].sum() / max(1, int(some.sum())) + 0.5 * each[~some].mean()
+    out["edge"], out["near"] = edge_loss(heads.edge, after3[:, first:last], b["edge"])
     prompt = b["prompt_end"]
     out["kind"] = F.cross_entropy(heads.kind(after3[prompt]), b["kind"])
     out["count"] = F.cross_entropy(heads.count(states[prompt]), b["count"])
     if len(b["told_bin"]):
+        out["point"] = pointing_loss(model.model.layers[3].self_attn, b)
         out["told"] = F.cross_entropy(heads.told(after4[b["told"]]), b["told_bin"])
     logits = model.logits(states[b["answer"]])
     each = F.cross_entropy(logits, b["target"], reduction="none")
@@ -69,7 +84,7 @@ def losses(model, heads, b):
     return out
 
 
-WEIGHTS = {"seen": 0.3, "place": 0.3, "time": 0.3, "boundary": 0.3, "kind": 0.2, "count": 0.2, "told": 0.3, "answer": 1.0}
+WEIGHTS = {"seen": 0.3, "place": 0.3, "time": 0.3, "edge": 0.3, "near": 0.2, "kind": 0.2, "count": 0.2, "told": 0.5, "point": 0.3, "answer": 1.0}
 
 
 def newton_schulz(g, steps=5):
@@ -128,6 +143,7 @@ def work(rank, size, args):
     clips, writer = batch.Clips(args.clips), batch.Writer(Tokenizer.load(args.tokenizer))
     model, heads = Qwen(CONFIG), Heads(CONFIG["hidden"])
     model.start()
+    model.model.layers[3].self_attn.watched = True
     named = list(model.named_parameters()) + [("heads." + n, p) for n, p in heads.named_parameters()]
     matrices = [p for n, p in named if p.dim() == 2 and "embed" not in n and not n.startswith("heads.")]
     chosen = {id(p) for p in matrices}
@@ -136,7 +152,8 @@ def work(rank, size, args):
     if args.resume:
         state = torch.load(args.resume)
         model.load_state_dict(state["model"])
-        heads.load_state_dict(state["heads"], strict=False)
+        kept = heads.state_dict()
+        heads.load_state_dict({**kept, **{k: v for k, v in state["heads"].items() if k in kept}})
     begin, end = time.time(), end_time(args.end)
     vision_end = begin + args.vision_minutes * 60
     saved, shown, step, sums, count = begin, begin, 0, {}, 0
@@ -148,7 +165,7 @@ def work(rank, size, args):
         now = float(clock)
         if now >= end - 5:
             break
-        seeing = now < vision_end
+        seeing = args.vision_minutes > 0 and now < vision_end
         if seeing:
             done = (now - begin) / (vision_end - begin)
             rate = min(1, (now - begin) / 20, 3 * (1 - done) + 0.3)
@@ -157,7 +174,7 @@ def work(rank, size, args):
             parts = dict(zip(("seen", "place"), heads.sight_loss(tokens, b)))
             total = parts["seen"] + parts["place"]
         else:
-            done = (now - vision_end) / (end - 20 - vision_end)
+            done = max(0.0, now - vision_end) / (end - 20 - vision_end)
             # Warm up, hold, then decay in a straight line to nothing.
             rate = max(0.0, min(1.0, (now - vision_end) / 40, (1 - done) / (1 - args.hold)))
             b = batch.make(rng, clips, writer, CONFIG["tokens_per_second"], args.tokens, min(1.0, done / 0.15))
