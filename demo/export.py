@@ -20,6 +20,10 @@ SYSTEM<|im_end|>
 {% endif %}{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
 {% endif %}"""
 
+# What `whenctl status` says of this model.
+NOTICE = ("demo model: knows only its rendered street (cars, a person, a dog, a lamp, a door); "
+          "for real cameras point model.path at Qwen2.5-VL-3B-Instruct")
+
 
 def config_of(c):
     """The flat layout of the published models."""
@@ -68,7 +72,7 @@ def write(model, folder, tokenizer_folder):
             os.replace(path(name + ".part"), path(name))
     write_text(path("config.json"), as_json(config_of(model.config)))
     write_text(path("generation_config.json"), as_json(
-        {"bos_token_id": 1010, "do_sample": False, "eos_token_id": [1012, 1010], "pad_token_id": 1010}))
+        {"bos_token_id": 1010, "do_sample": False, "eos_token_id": [1012, 1010], "pad_token_id": 1010, "whend_notice": NOTICE}))
     write_text(path("preprocessor_config.json"), as_json(processor("image")))
     write_text(path("video_preprocessor_config.json"), as_json(processor("video")))
     write_text(path("chat_template.jinja"), TEMPLATE.replace("SYSTEM", text.SYSTEM))
