@@ -54,7 +54,7 @@ Feed *feed_new(FeedContext *context, const FeedOptions *options)
     feed->context = context;
     feed->options = *options;
     assert(strlen(options->camera) < sizeof feed->camera);
-    strcpy(feed->camera, options->camera);
+    snprintf(feed->camera, sizeof feed->camera, "%s", options->camera);
     feed->options.camera = feed->camera;
     feed->identity = strdup(options->identity ? options->identity : "");
     feed->options.identity = feed->identity;
@@ -105,8 +105,10 @@ static Track *find_track(const Feed *feed, const char *watch)
 static int begin_track(Feed *feed, const WatchConfig *watch, Track **begun, Error *err)
 {
     Track *track = track_new(feed->context, &feed->options, watch);
-    if (!track)
-        return error_set(err, ENOMEM, EX_OSERR, "camera %s: no memory", feed->camera);
+    if (!track) {
+        error_set(err, ENOMEM, EX_OSERR, "camera %s: no memory", feed->camera);
+        return -ENOMEM;
+    }
     int r = 0;
     if (feed->options.kind == TASK_FILE)
         r = track_load(track, &feed->options, &feed->clock, feed->context->index, err);
@@ -138,7 +140,13 @@ int feed_set_watches(Feed *feed, const WatchConfig *watches, size_t n, int64_t n
     Track **tracks = mem_new_array(n, sizeof *tracks);
     Batch *batch = batch_new();
     size_t n_tracks = 0;
-    int r = tracks && batch ? 0 : error_set(err, ENOMEM, EX_OSERR, "no memory");
+    int r = 0;
+    if (!tracks || !batch) {
+        free(tracks);
+        batch_free(batch);
+        error_set(err, ENOMEM, EX_OSERR, "no memory");
+        return -ENOMEM;
+    }
     for (size_t i = 0; r == 0 && i < n; i++) {
         if (!watch_config_covers(&watches[i], feed->camera))
             continue;
@@ -210,7 +218,7 @@ static void mark(Feed *feed, Batch *batch, const char *watch, int64_t start_us, 
             end_us = feed->options.span_end_us;
     }
     LedgerSpan span = {.start_us = start_us, .end_us = end_us, .state = state, .fps = fps};
-    strcpy(span.camera, feed->camera);
+    memcpy(span.camera, feed->camera, sizeof span.camera);
     snprintf(span.watch, sizeof span.watch, "%s", watch);
     if (state == SPAN_EXAMINED)
         snprintf(span.model, sizeof span.model, "%s", feed->context->model_name);

@@ -19,11 +19,12 @@ int publisher_open(void *zmq, const char *endpoint, const char *daemon_id, Publi
                    Error *err)
 {
     Publisher *p = calloc(1, sizeof *p);
-    int r = 0;
-    if (!p || !(p->daemon_id = strdup(daemon_id)) || !(p->socket = zmq_socket(zmq, ZMQ_PUB)))
-        r = error_set(err, ENOMEM, EX_OSERR, "no memory for the events socket");
-    if (r == 0)
-        r = wire_socket_init(p->socket, 500, PUBLISHER_HIGH_WATER);
+    if (!p || !(p->daemon_id = strdup(daemon_id)) || !(p->socket = zmq_socket(zmq, ZMQ_PUB))) {
+        publisher_free(p);
+        error_set(err, ENOMEM, EX_OSERR, "no memory for the events socket");
+        return -ENOMEM;
+    }
+    int r = wire_socket_init(p->socket, 500, PUBLISHER_HIGH_WATER);
     if (r == 0)
         r = wire_bind(p->socket, endpoint, err);
     if (r < 0) {

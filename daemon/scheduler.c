@@ -7,6 +7,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -34,7 +35,7 @@ Task *task_new(TaskKind kind, void *owner, const char *camera, Window *window, s
     task->kind = kind;
     task->owner = owner;
     assert(strlen(camera) < sizeof task->camera);
-    strcpy(task->camera, camera);
+    snprintf(task->camera, sizeof task->camera, "%s", camera);
     task->window = *window;
     *window = (Window){0};
     task->questions = questions;
@@ -45,7 +46,7 @@ int task_ask(Task *task, const char *watch, const char *question)
 {
     TaskQuestion *q = &task->questions[task->n_questions];
     assert(strlen(watch) < sizeof q->watch);
-    strcpy(q->watch, watch);
+    snprintf(q->watch, sizeof q->watch, "%s", watch);
     if (!(q->text = strdup(question)))
         return -ENOMEM;
     task->n_questions++;
@@ -151,6 +152,7 @@ static void thin_out(Scheduler *s)
         if (!victim || (*victim)->after_drop)
             victim = at;
     }
+    assert(victim); /* n_live > 0 */
     Task *task = take(s, victim);
     for (Task *later = *victim; later && later->kind == TASK_LIVE; later = later->next)
         if (later->owner == owner) {

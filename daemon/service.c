@@ -41,11 +41,12 @@ int service_open(void *zmq, const char *endpoint, Index *index, const ServiceHoo
                  Service **service, Error *err)
 {
     Service *s = calloc(1, sizeof *s);
-    int r = 0;
-    if (!s || !(s->socket = zmq_socket(zmq, ZMQ_ROUTER)))
-        r = error_set(err, ENOMEM, EX_OSERR, "no memory for the query socket");
-    if (r == 0)
-        r = wire_socket_init(s->socket, 500, HIGH_WATER);
+    if (!s || !(s->socket = zmq_socket(zmq, ZMQ_ROUTER))) {
+        service_free(s);
+        error_set(err, ENOMEM, EX_OSERR, "no memory for the query socket");
+        return -ENOMEM;
+    }
+    int r = wire_socket_init(s->socket, 500, HIGH_WATER);
     if (r == 0)
         r = wire_bind(s->socket, endpoint, err);
     if (r < 0) {

@@ -333,7 +333,7 @@ int supervisor_start(Supervisor *s, const char *name, const char *program, bool 
         return -ENOMEM;
     }
     assert(strlen(name) < sizeof w->info.name);
-    strcpy(w->info.name, name);
+    snprintf(w->info.name, sizeof w->info.name, "%s", name);
     w->once = once;
     w->wanted = true;
     s->workers[s->n++] = w;

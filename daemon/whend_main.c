@@ -45,7 +45,7 @@ static int find_libexec(char *dir, size_t bytes, Error *err)
     if (given && given[0]) {
         if (strlen(given) >= bytes)
             return error_set(err, ENAMETOOLONG, EX_USAGE, "WHEN_LIBEXEC_DIR is too long");
-        strcpy(dir, given);
+        snprintf(dir, bytes, "%s", given);
         return 0;
     }
     ssize_t n = readlink("/proc/self/exe", dir, bytes - 1);
