@@ -289,7 +289,8 @@ static void end_worker(Supervisor *s, Worker *w, int status, int64_t now_us)
     if (!asked && !(w->finished && code == 0))
         explain_end(w, status);
     bool forgotten = !w->wanted || w->once;
-    if (forgotten || (w->finished && code == 0)) {
+    /* Stopped to start again: that it had finished before does not count any more. */
+    if (forgotten || (!asked && w->finished && code == 0)) {
         w->info.state = WORKER_FINISHED;
         w->due_us = INT64_MAX;
     } else if (asked) {
