@@ -239,6 +239,27 @@ static void starts_again_while_stopping(void **state)
     tear_down(&w);
 }
 
+/* It had finished and was on its way out when it was wanted again. */
+static void starts_again_after_finishing(void **state)
+{
+    (void)state;
+    World w;
+    set_up(&w, "exit 0");
+    start(&w, "camera/yard", false);
+    supervisor_finished(w.supervisor, "camera/yard");
+    supervisor_stop(w.supervisor, "camera/yard", w.now_us);
+    start(&w, "camera/yard", false);
+    let_end(&w, "camera/yard");
+    assert_true(w.end.restarts);
+    supervisor_tick(w.supervisor, w.now_us);
+    const WorkerInfo *info = supervisor_by_name(w.supervisor, "camera/yard");
+    assert_non_null(info);
+    assert_true(info->pid > 0);
+    let_end(&w, "camera/yard");
+    assert_int_equal(info->state, WORKER_BACKING_OFF); /* it did not finish this time */
+    tear_down(&w);
+}
+
 static void once(void **state)
 {
     (void)state;
@@ -299,10 +320,15 @@ static void long_names(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(backs_off),  cmocka_unit_test(incurable),
-        cmocka_unit_test(no_program), cmocka_unit_test(finishes),
-        cmocka_unit_test(stops),      cmocka_unit_test(starts_again_while_stopping),
-        cmocka_unit_test(once),       cmocka_unit_test(child_is_clean),
+        cmocka_unit_test(backs_off),
+        cmocka_unit_test(incurable),
+        cmocka_unit_test(no_program),
+        cmocka_unit_test(finishes),
+        cmocka_unit_test(stops),
+        cmocka_unit_test(starts_again_while_stopping),
+        cmocka_unit_test(starts_again_after_finishing),
+        cmocka_unit_test(once),
+        cmocka_unit_test(child_is_clean),
         cmocka_unit_test(long_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
