@@ -39,7 +39,7 @@ def seconds_of(answer, side):
 
 def ask(args, source, questions):
     """{question: [(start, end, description)]} from one run of whenscan."""
-    command = [args.whenscan, "--model", args.model, *source, "--json"]
+    command = [args.whenscan, "--model", args.model, *source, "--window", "64", "--threads", "1", "--quiet", "--json"]
     for q in questions:
         command += ["--question", q]
     run = subprocess.run(command, capture_output=True, text=True)

@@ -4,9 +4,10 @@
 
 CLIPS is the folder that `render.py clips` fills (it may still be filling). The learning rate follows the wall clock, so that its
 decay is complete at --end (UTC) however busy the machine is. OUTDIR is an ordinary Hugging Face directory, replaced file by file.
-What mattered, as measured: targets for what each visual token shows, a time bin for each video token after layer 2, starts
-and ends on the tokens that show them after layer 3, the whole time that an answer is telling after layer 4 at each of its characters and where a head
-looks meanwhile, the question's type on the prompt's last token; Muon for matrices; decay to nothing.
+What mattered, seen in the curves: targets for what each visual token shows; a time bin for each video token after layer 2;
+starts and ends on the tokens that show them after layer 3; the whole time that an answer is telling, after layer 4 at each of
+its characters, and where one head looks meanwhile; the question's type on the prompt's last token; Muon for matrices; decay
+to nothing.
 """
 import argparse
 import datetime
