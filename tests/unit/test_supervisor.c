@@ -75,12 +75,18 @@ static void tear_down(World *w)
     rmdir(w->folder);
 }
 
-/* Waits until the child is dead, without reaping it, then lets the supervisor see it. */
-static void let_end(World *w, const char *name)
+/* Waits until the child is dead, without reaping it. */
+static void await_death(World *w, const char *name)
 {
     const WorkerInfo *info = supervisor_by_name(w->supervisor, name);
     siginfo_t child;
     assert_int_equal(waitid(P_PID, (id_t)info->pid, &child, WEXITED | WNOWAIT), 0);
+}
+
+/* The same, then lets the supervisor see it. */
+static void let_end(World *w, const char *name)
+{
+    await_death(w, name);
     supervisor_reap(w->supervisor, w->now_us);
 }
 
@@ -247,6 +253,7 @@ static void starts_again_after_finishing(void **state)
     set_up(&w, "exit 0");
     start(&w, "camera/yard", false);
     supervisor_finished(w.supervisor, "camera/yard");
+    await_death(&w, "camera/yard"); /* its SIGCHLD is still to be read */
     supervisor_stop(w.supervisor, "camera/yard", w.now_us);
     start(&w, "camera/yard", false);
     let_end(&w, "camera/yard");
