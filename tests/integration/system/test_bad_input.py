@@ -224,8 +224,7 @@ class BadInput(unittest.TestCase):
 
     def fill_and_free(self, world):
         world.start()
-        subscriber = world.subscribe()
-        subscriber.wait(lambda: subscriber.heartbeat is not None, "heartbeat")
+        # At once after READY=1: the camera's worker has yet to open its file, so no window is examined before the disk is full.
         ballast = os.path.join(world.state, "ballast")
         with open(ballast, "wb", buffering=0) as file:
             try:
@@ -233,6 +232,8 @@ class BadInput(unittest.TestCase):
                     pass
             except OSError:
                 pass
+        subscriber = world.subscribe()
+        subscriber.wait(lambda: subscriber.heartbeat is not None, "heartbeat")
         subscriber.wait(lambda: "full" in world.log().lower() or "no space" in world.log().lower(), "the log says that the disk is full")
         self.assertIsNone(world.daemon.poll(), "whend goes on while the disk is full")
         os.unlink(ballast)
