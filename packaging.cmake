@@ -1,15 +1,6 @@
 # What `cmake --install build --prefix /usr` puts where.
 include(GNUInstallDirs)
 
-# systemd and /etc know no prefix of /usr.
-if(CMAKE_INSTALL_PREFIX STREQUAL "/usr")
-  set(WHEN_SYSCONFDIR /etc)
-else()
-  set(WHEN_SYSCONFDIR ${CMAKE_INSTALL_FULL_SYSCONFDIR})
-endif()
-set(WHEN_BINDIR ${CMAKE_INSTALL_FULL_BINDIR})
-configure_file(systemd/whend.service.in ${CMAKE_BINARY_DIR}/whend.service @ONLY)
-
 # whend looks for its workers beside itself.
 foreach(program whend whend-camera whend-analyst whenctl whenscan)
   if(TARGET ${program})
@@ -17,6 +8,9 @@ foreach(program whend whend-camera whend-analyst whenctl whenscan)
   endif()
 endforeach()
 
+# The unit names the programs where --prefix puts them, which may be elsewhere than the build thought.
+install(CODE "set(WHEN_BINDIR \${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_BINDIR})
+  configure_file(${CMAKE_SOURCE_DIR}/systemd/whend.service.in ${CMAKE_BINARY_DIR}/whend.service @ONLY)")
 install(FILES ${CMAKE_BINARY_DIR}/whend.service DESTINATION lib/systemd/system)
 install(FILES systemd/whend.sysusers DESTINATION lib/sysusers.d RENAME whend.conf)
 install(FILES LICENSE README.md DESTINATION ${CMAKE_INSTALL_DOCDIR})

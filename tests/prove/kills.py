@@ -129,7 +129,7 @@ def main():
         goal("kills.published_uncommitted", log.differing, 0, log.differing == 0),
         goal("kills.broken_invariants", history_faults(messages), 0, history_faults(messages) == 0),
         goal("kills.workers_that_outlived", outlived, 0, outlived == 0),
-        goal("kills.file_seconds_unexamined", f"{180 - coverage.examined_us / 1e6:.1f}", 1,
+        goal("kills.file_seconds_unexamined", f"{max(180 - coverage.examined_us / 1e6, 0):.1f}", 1,
              coverage.examined_us / 1e6 >= 179 and coverage.waiting_us == 0),
     ]
     return 0 if all(results) else 1
