@@ -295,8 +295,11 @@ watches:
         """Every event of every watch beside the truth."""
         events = self.json("events")
         screen, tally = self.screen, Tally()
+        notice = self.json("status").get("model_notice")
         origin = {"gate": self.gate_start_us, "yard": int(YARD_START.timestamp() * 1e6)}
         screen.line()
+        if notice:
+            screen.line(screen.dim(notice))
         screen.line(screen.bold(f"{'camera':7}{'watch':11}{'answer, UTC':42}{'truth, UTC':25}  IoU"))
         for camera, truth in self.truth.items():
             for watch, (_, description) in WATCHES.items():
