@@ -75,15 +75,19 @@ class Children:
         return child
 
     def stop(self):
-        """The last started first. A child that will not end within 10 s is killed, with its own children."""
+        """The last started first. What will not end within 10 s is killed, and so are workers that outlived a killed whend."""
         for child in reversed(self.list):
             if child.poll() is None:
                 child.terminate()
                 try:
                     child.wait(10)
                 except subprocess.TimeoutExpired:
-                    os.killpg(child.pid, signal.SIGKILL)
-                    child.wait()
+                    pass
+            try:
+                os.killpg(child.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass  # as it should be: nobody is left in its group
+            child.wait()
 
 
 class Lines:
