@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/mem.h"
+#include "config/mask.h"
 #include "config/table.h"
 #include "config/url.h"
 #include "config/value.h"
@@ -58,7 +59,16 @@ static const TableKey CAMERA_KEYS[] = {
     {"segment", TABLE_DURATION, offsetof(CameraConfig, segment_us), SECONDS(1), SECONDS(3600),
      NULL},
     {"keep", TABLE_SIZE, offsetof(CameraConfig, keep_bytes), 1e6, 1e15, NULL},
+    {"keep_for", TABLE_DURATION, offsetof(CameraConfig, keep_for_us), 0, SECONDS(1e9), NULL},
     {"stall", TABLE_DURATION, offsetof(CameraConfig, stall_us), SECONDS(1), SECONDS(3600), NULL},
+    {"min_pixels", TABLE_INTEGER, offsetof(CameraConfig, min_pixels), 0, 1e8, NULL},
+    {"max_pixels", TABLE_INTEGER, offsetof(CameraConfig, max_pixels), 0, 1e8, NULL},
+    {"max_tokens_per_minute", TABLE_INTEGER, offsetof(CameraConfig, max_tokens_per_minute), 0, 1e9,
+     NULL},
+    {"gate", TABLE_CHOICE, offsetof(CameraConfig, gate), 0, 0, "off low medium high"},
+    {"gate_refresh", TABLE_DURATION, offsetof(CameraConfig, gate_refresh_us), SECONDS(0.5),
+     SECONDS(4), NULL},
+    {"mask", TABLE_OTHER, 0, 0, 0, NULL},
     {0}};
 
 static const TableKey FPS_KEYS[] = {
@@ -151,8 +161,11 @@ static int read_camera(TableReader *r, yaml_node_t *key, yaml_node_t *node, Came
     camera->keep_bytes = UINT64_C(2000000000);
     camera->stall_us = 10 * US_PER_S;
     camera->start_utc_err_us = US_PER_S;
+    camera->gate_refresh_us = 2 * US_PER_S;
     TableFound found;
     int rc = table_set_text(r, &camera->transport, "tcp");
+    if (rc == 0)
+        rc = table_set_text(r, &camera->gate, "off");
     if (rc == 0)
         rc = table_read(r, node, where, CAMERA_KEYS, camera, &found);
     if (rc < 0)
@@ -172,6 +185,14 @@ static int read_camera(TableReader *r, yaml_node_t *key, yaml_node_t *node, Came
     snprintf(name, sizeof(name), "%sfps", where);
     if (fps && (rc = read_fps(r, fps, name, camera)) < 0)
         return rc;
+    yaml_node_t *mask = table_value(&found, CAMERA_KEYS, "mask");
+    snprintf(name, sizeof(name), "%smask", where);
+    if (mask && (rc = mask_config_read(r, mask, name, camera)) < 0)
+        return rc;
+    yaml_node_t *max_pixels = table_value(&found, CAMERA_KEYS, "max_pixels");
+    if (max_pixels && camera->max_pixels && camera->max_pixels < camera->min_pixels)
+        return table_complain(r, max_pixels, "%smax_pixels: %d is less than min_pixels, %d", where,
+                              camera->max_pixels, camera->min_pixels);
     yaml_node_t *credential = table_value(&found, CAMERA_KEYS, "credential");
     const char *reason;
     if (credential && value_name(camera->credential, CONFIG_NAME_BYTES, &reason) < 0)
@@ -485,6 +506,8 @@ void config_deinit(Config *config)
         free(config->cameras[i].url);
         free(config->cameras[i].transport);
         free(config->cameras[i].credential);
+        free(config->cameras[i].gate);
+        mask_config_deinit(&config->cameras[i]);
     }
     for (size_t i = 0; i < config->n_watches; i++) {
         WatchConfig *watch = &config->watches[i];
@@ -517,7 +540,11 @@ bool camera_config_equal(const CameraConfig *a, const CameraConfig *b)
            a->fps_min == b->fps_min && a->fps_base == b->fps_base && a->fps_max == b->fps_max &&
            a->start_utc_us == b->start_utc_us && a->start_utc_err_us == b->start_utc_err_us &&
            a->record == b->record && a->segment_us == b->segment_us &&
-           a->keep_bytes == b->keep_bytes && a->stall_us == b->stall_us;
+           a->keep_bytes == b->keep_bytes && a->keep_for_us == b->keep_for_us &&
+           a->stall_us == b->stall_us && a->min_pixels == b->min_pixels &&
+           a->max_pixels == b->max_pixels && a->max_tokens_per_minute == b->max_tokens_per_minute &&
+           same_text(a->gate, b->gate) && a->gate_refresh_us == b->gate_refresh_us &&
+           mask_config_equal(a, b);
 }
 
 bool watch_config_equal(const WatchConfig *a, const WatchConfig *b)

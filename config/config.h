@@ -12,7 +12,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { CONFIG_NAME_BYTES = 64, CONFIG_MAX_CAMERAS = 256, CONFIG_MAX_WATCHES = 256 };
+enum {
+    CONFIG_NAME_BYTES = 64,
+    CONFIG_MAX_CAMERAS = 256,
+    CONFIG_MAX_WATCHES = 256,
+    CONFIG_MAX_POLYGONS = 32, /* of a camera's mask */
+    CONFIG_MAX_POINTS = 64    /* of a polygon */
+};
+
+/* A part of the picture that is never looked at. */
+typedef struct MaskPolygon {
+    float *xy;       /* [n_points, 2] x, y: 0..1 of the picture as displayed */
+    size_t n_points; /* at least 3 */
+} MaskPolygon;
 
 typedef struct CameraConfig {
     char name[CONFIG_NAME_BYTES]; /* [a-z0-9][a-z0-9_-]*, unique */
@@ -26,7 +38,14 @@ typedef struct CameraConfig {
     bool record; /* default: true for streams, false for files */
     int64_t segment_us;
     uint64_t keep_bytes;
+    int64_t keep_for_us; /* 0: by size alone */
     int64_t stall_us;
+    int min_pixels, max_pixels; /* of a frame for the model; 0: the model's own limits */
+    int max_tokens_per_minute;  /* visual tokens of frames sent; 0: no bound */
+    char *gate;                 /* "off", "low", "medium" or "high" */
+    int64_t gate_refresh_us;    /* a frame at least so often */
+    MaskPolygon *mask;          /* [n_mask] */
+    size_t n_mask;
 } CameraConfig;
 
 typedef struct WatchConfig {

@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <yaml.h>
 
-enum { TABLE_MAX_KEYS = 16, TABLE_MAX_SOCKET_PATH_BYTES = 107 };
+enum { TABLE_MAX_KEYS = 32, TABLE_MAX_SOCKET_PATH_BYTES = 107 };
 
 /* What a value is and where it goes. */
 typedef enum TableKind {

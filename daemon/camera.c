@@ -142,6 +142,7 @@ int camera_fill_setup(Daemon *daemon, const CameraConfig *config, When__CameraSe
     setup->segment_us = config->segment_us;
     setup->keep_bytes = config->keep_bytes;
     setup->stall_us = config->stall_us;
+    camera_view_fill(&texts->view, config, setup);
     if (!config->record)
         return 0;
     if (recording_dir(daemon, config, &texts->recording_dir) < 0) {

@@ -6,6 +6,7 @@
 #define WHEN_DAEMON_CAMERA_H
 
 #include "config/config.h"
+#include "daemon/camera_setup.h"
 #include "daemon/feed.h"
 #include "daemon/supervisor.h"
 
@@ -52,6 +53,7 @@ double camera_done(const Camera *camera); /* share of a file that was examined *
 /* Text of a setup that is owned by the caller. */
 typedef struct CameraSetupTexts {
     char *user, *password, *recording_dir;
+    CameraView view;
 } CameraSetupTexts;
 int camera_fill_setup(Daemon *daemon, const CameraConfig *config, When__CameraSetup *setup,
                       CameraSetupTexts *texts, Error *err);

@@ -375,7 +375,8 @@ static int open_sockets(Daemon *daemon, char **workers_endpoint, Error *err)
         r = publisher_open(daemon->zmq, daemon->config.events_endpoint,
                            index_daemon_id(daemon->index), &daemon->publisher, err);
     if (r == 0) {
-        ServiceHooks hooks = {status_fill, status_fill_cameras, daemon};
+        ServiceHooks hooks = {
+            .status = status_fill, .cameras = status_fill_cameras, .context = daemon};
         r = service_open(daemon->zmq, daemon->config.query_endpoint, daemon->index, &hooks,
                          &daemon->service, err);
     }

@@ -91,6 +91,11 @@ static int respond(Service *s, const uint8_t *id, size_t id_bytes, uint64_t requ
     return wire_send(s->socket, id, id_bytes, &response->base, NULL, 0);
 }
 
+int service_respond(Service *s, const ServiceClient *client, bool last, When__Response *response)
+{
+    return respond(s, client->id, client->id_bytes, client->request_id, last, response);
+}
+
 /* To the client whose message is being worked on. */
 static void answer(Service *s, const When__Request *request, When__Response *response)
 {
@@ -285,6 +290,17 @@ static void handle_cameras(Service *s, const When__Request *request)
         answer(s, request, &response);
 }
 
+static void handle_media(Service *s, const When__Request *request)
+{
+    if (!s->hooks.media) {
+        answer_error(s, request, EX_UNAVAILABLE, "clips and thumbnails are not to be had here");
+        return;
+    }
+    ServiceClient client = {.id_bytes = s->message.id_bytes, .request_id = request->request_id};
+    memcpy(client.id, s->message.id, s->message.id_bytes);
+    s->hooks.media(&client, request, s->hooks.context);
+}
+
 /* --- replays --- */
 
 /* true: the request is owned by the replay now. */
@@ -429,6 +445,10 @@ static void handle(Service *s)
             break;
         case WHEN__REQUEST__BODY_COVERAGE:
             handle_coverage(s, request);
+            break;
+        case WHEN__REQUEST__BODY_CLIP:
+        case WHEN__REQUEST__BODY_THUMBNAIL:
+            handle_media(s, request);
             break;
         default:
             s->bad_messages++;

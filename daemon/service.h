@@ -19,11 +19,20 @@ enum {
     SERVICE_REPLAY_BATCH = 256
 };
 
+/* Whom an answer that comes later goes to. */
+typedef struct ServiceClient {
+    uint8_t id[WIRE_MAX_ID_BYTES];
+    size_t id_bytes;
+    uint64_t request_id;
+} ServiceClient;
+
 typedef struct ServiceHooks {
     /* Fill the response; what they point to must live until the next call of either. 0 or
      * -ENOMEM. */
     int (*status)(When__StatusResponse *response, void *context);
     int (*cameras)(When__CamerasResponse *response, void *context);
+    /* Clip and thumbnail requests: answers by service_respond, now or later. */
+    void (*media)(const ServiceClient *client, const When__Request *request, void *context);
     void *context;
 } ServiceHooks;
 
@@ -36,6 +45,9 @@ void service_free(Service *service);
 void *service_socket(Service *service); /* for zmq_poll */
 /* Answers what waits (some at a time) and goes on with replays. true: more can be done at once. */
 bool service_run(Service *service, int64_t now_us);
+/* 0; -EAGAIN when the client's queue is full; other -errno when it is gone. */
+int service_respond(Service *service, const ServiceClient *client, bool last,
+                    When__Response *response);
 uint64_t service_bad_messages(const Service *service);
 
 #endif

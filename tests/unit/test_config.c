@@ -60,6 +60,12 @@ static void check_defaults(const Config *c)
     assert_int_equal(gate->segment_us, 60000000);
     assert_int_equal(gate->keep_bytes, 2000000000);
     assert_int_equal(gate->stall_us, 10000000);
+    assert_int_equal(gate->keep_for_us, 0);
+    assert_int_equal(gate->min_pixels, 0);
+    assert_int_equal(gate->max_pixels, 0);
+    assert_int_equal(gate->max_tokens_per_minute, 0);
+    assert_string_equal(gate->gate, "off");
+    assert_int_equal(gate->gate_refresh_us, 2000000);
     const WatchConfig *watch = &c->watches[0];
     assert_string_equal(watch->name, "red-car");
     assert_int_equal(watch->join_gap_us, 1000000);
@@ -97,6 +103,9 @@ static void test_example(void **state)
         fail_msg("%s", err.text);
     check_defaults(&uncommented);
     assert_string_equal(uncommented.cameras[0].credential, "gate");
+    assert_int_equal(uncommented.cameras[0].n_mask, 1);
+    assert_int_equal(uncommented.cameras[0].mask[0].n_points, 4);
+    assert_true(uncommented.cameras[0].mask[0].xy[5] == 0.1f);
     assert_int_equal(uncommented.cameras[1].start_utc_us, INT64_C(1795420800000000));
     assert_int_equal(uncommented.cameras[1].start_utc_err_us, 1000000);
     assert_false(uncommented.cameras[1].record);
@@ -131,7 +140,10 @@ static void test_values(void **state)
         "    join_gap: 2h\n    min_duration: 250ms\n"
         "cameras:\n"
         "  gate:\n    url: RTSPS://h:322/x?a=b@c\n    fps: 3\n    keep: 64MiB\n"
-        "    segment: 1m\n    record: no\n    credential: g\n    transport: udp\n"
+        "    segment: 1m\n    keep_for: 7d\n    record: no\n    gate: high\n    gate_refresh: 1s\n"
+        "    max_pixels: 50000\n    max_tokens_per_minute: 6000\n"
+        "    mask: [[[0, 0], [1, 0], [1, 0.5]], [[0, 0.75], [0.5, 0.75], [0.25, 1]]]\n    "
+        "credential: g\n    transport: udp\n"
         "  file:\n    url: video/a b.mp4\n    fps: {base: 8}\n    start: 2026-11-23\n"
         "    start_error: 0\n    record: true\n"
         "  other:\n    url: file:///srv/a%20b.mp4\n    fps: {max: 1, min: 1}\n";
@@ -169,6 +181,12 @@ static void test_values(void **state)
     assert_true(camera_config_equal(&c.cameras[0], &d.cameras[0]));
     assert_false(camera_config_equal(&c.cameras[0], &d.cameras[1]));
     assert_true(watch_config_equal(&c.watches[0], &d.watches[0]));
+    assert_int_equal(c.cameras[0].keep_for_us, INT64_C(604800000000));
+    assert_int_equal(c.cameras[0].n_mask, 2);
+    assert_true(c.cameras[0].mask[1].xy[2] == 0.5f);
+    d.cameras[0].mask[1].xy[2] = 0.4f;
+    assert_false(camera_config_equal(&c.cameras[0], &d.cameras[0]));
+    d.cameras[0].mask[1].xy[2] = 0.5f;
     d.cameras[0].stall_us++;
     assert_false(camera_config_equal(&c.cameras[0], &d.cameras[0]));
     d.watches[0].cameras[0][0] = 'F';
@@ -232,6 +250,15 @@ static void test_wrong_values(void **state)
     expect_refusal(HEAD GATE "    keep: 5kB\n", "w.yaml:5:11:", "not between 1MB");
     expect_refusal(HEAD GATE "    record: perhaps\n", "w.yaml:5:13:", "neither true nor false");
     expect_refusal(HEAD GATE "    fps: 1e3\n", "w.yaml:5:10:", "not a number");
+    expect_refusal(HEAD GATE "    mask: 1\n", "w.yaml:5:11:", "a list of polygons");
+    expect_refusal(HEAD GATE "    mask: [[[0, 0], [1, 1]]]\n", "w.yaml:5:12:", "of 2 points");
+    expect_refusal(HEAD GATE "    mask: [[[0, 0], [1, 2], [0, 1]]]\n",
+                   "w.yaml:5:25:", "cameras.gate.mask: 2 is not between 0 and 1");
+    expect_refusal(HEAD GATE "    mask: [[[0, 0], [1], [0, 1]]]\n", "w.yaml:5:21:", "is [x, y]");
+    expect_refusal(HEAD GATE "    gate: 3\n", "w.yaml:5:11:", "off low medium high");
+    expect_refusal(HEAD GATE "    gate_refresh: 9s\n", "w.yaml:5:19:", "not between 0.5s and 4s");
+    expect_refusal(HEAD GATE "    min_pixels: 9000\n    max_pixels: 100\n",
+                   "w.yaml:6:17:", "less than min_pixels");
     expect_refusal(HEAD GATE "    fps: 0\n", "w.yaml:5:10:", "between 0.01 and 60");
     expect_refusal(HEAD GATE "    fps: {min: 3, base: 2}\n", "w.yaml:5:10:", "not in this order");
     expect_refusal(HEAD GATE "    transport: http\n", "w.yaml:5:16:", "none of: tcp udp");
