@@ -37,6 +37,7 @@ static const TableKey ROOT_KEYS[] = {
 
 static const TableKey MODEL_KEYS[] = {
     {"path", TABLE_FOLDER, offsetof(Config, model_path), 0, 0, NULL},
+    {"lora", TABLE_FOLDER, offsetof(Config, model_lora), 0, 0, NULL},
     {"dtype", TABLE_CHOICE, offsetof(Config, model_dtype), 0, 0, "bf16 f32"},
     {"threads", TABLE_INTEGER, offsetof(Config, model_threads), 0, 1024, NULL},
     {"max_answer_tokens", TABLE_INTEGER, offsetof(Config, model_max_answer_tokens), 16, 4096, NULL},
@@ -522,6 +523,7 @@ void config_deinit(Config *config)
     free(config->runtime_dir);
     free(config->log_level);
     free(config->model_path);
+    free(config->model_lora);
     free(config->model_dtype);
     free(config->events_endpoint);
     free(config->query_endpoint);

@@ -62,6 +62,7 @@ typedef struct Config {
     char *runtime_dir; /* ipc sockets */
     char *log_level;
     char *model_path;
+    char *model_lora;  /* a PEFT adapter's folder, or NULL */
     char *model_dtype; /* "bf16" or "f32" */
     int model_threads; /* 0: one a core */
     int model_max_answer_tokens;

@@ -18,6 +18,7 @@ void analyst_setup(Daemon *daemon)
         return;
     When__AnalystSetup setup = WHEN__ANALYST_SETUP__INIT;
     setup.model_path = daemon->config.model_path;
+    setup.lora = daemon->config.model_lora ? daemon->config.model_lora : "";
     setup.dtype = daemon->config.model_dtype;
     setup.threads = (uint32_t)daemon->config.model_threads;
     setup.max_answer_tokens = (uint32_t)daemon->config.model_max_answer_tokens;

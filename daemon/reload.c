@@ -145,8 +145,8 @@ static void keep_fixed(const Config *old, Config *new)
 
 static bool same_model(const Config *a, const Config *b)
 {
-    return same(a->model_path, b->model_path) && same(a->model_dtype, b->model_dtype) &&
-           a->model_threads == b->model_threads &&
+    return same(a->model_path, b->model_path) && same(a->model_lora, b->model_lora) &&
+           same(a->model_dtype, b->model_dtype) && a->model_threads == b->model_threads &&
            a->model_max_answer_tokens == b->model_max_answer_tokens;
 }
 

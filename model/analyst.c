@@ -81,6 +81,7 @@ static int check_setup(const When__AnalystSetup *setup, EngineOptions *options, 
                          "model.max_answer_tokens is %" PRIu32 ": use 1 to %d",
                          setup->max_answer_tokens, ANALYST_MAX_ANSWER_TOKENS);
     options->threads = (int)setup->threads;
+    options->lora = setup->lora[0] ? setup->lora : NULL;
     return 0;
 }
 

@@ -36,13 +36,24 @@ static void lorap(Lora **lora)
     lora_free(*lora);
 }
 
-/* The directory's last name and eight digits of its configuration. */
-static void make_name(Engine *e, const char *directory)
+/* The last part of a folder's path. */
+static void last_name(const char *directory, char *name, size_t size)
 {
     _cleanup_free_ char *real = realpath(directory, NULL);
     const char *path = real ? real : directory, *last = strrchr(path, '/');
-    snprintf(e->name, sizeof e->name, "%.100s-%08" PRIx32, last ? last + 1 : path,
-             (uint32_t)(e->hparams.config_hash ^ e->hparams.config_hash >> 32));
+    snprintf(name, size, "%s", last ? last + 1 : path);
+}
+
+/* The directory's last name, eight digits of its configuration, and the adapter's name. */
+static void make_name(Engine *e, const char *directory, const char *lora)
+{
+    char model[64], adapter[48] = "";
+    last_name(directory, model, sizeof model);
+    if (lora)
+        last_name(lora, adapter, sizeof adapter);
+    snprintf(e->name, sizeof e->name, "%s-%08" PRIx32 "%s%s", model,
+             (uint32_t)(e->hparams.config_hash ^ e->hparams.config_hash >> 32), lora ? "+" : "",
+             adapter);
 }
 
 /* Refuses at once what would be killed in the middle. */
@@ -136,7 +147,7 @@ int engine_open(const char *directory, const EngineOptions *options, Engine **en
         engine_free(e);
         return r;
     }
-    make_name(e, directory);
+    make_name(e, directory, options->lora);
     log_info("engine", "loaded model=%s dtype=%s weights_mib=%zu threads=%d math=\"%s\"", e->name,
              options->dtype == ENGINE_BF16 ? "bf16" : "f32", e->bytes >> 20, e->threads,
              gemm_description());

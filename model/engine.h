@@ -33,7 +33,8 @@ int engine_default_threads(void);
 int engine_open(const char *directory, const EngineOptions *options, Engine **engine, Error *err);
 void engine_free(Engine *engine);
 
-const char *engine_name(const Engine *engine); /* last part of the directory + short config hash */
+/* Last part of the directory, short config hash, "+" and last part of the adapter's directory. */
+const char *engine_name(const Engine *engine);
 const char *
 engine_notice(const Engine *engine);             /* README-like one-liner from the directory's
                                                     "whend_notice" in generation_config.json, or "" */

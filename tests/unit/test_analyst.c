@@ -81,10 +81,11 @@ static void start(Bench *b)
     assert_int_equal(hello->analyst_hello->pid, getpid());
 }
 
-static void setup(Bench *b, char *path, char *dtype, uint32_t threads)
+static void setup_lora(Bench *b, char *path, char *lora, char *dtype, uint32_t threads)
 {
     When__AnalystSetup s = WHEN__ANALYST_SETUP__INIT;
     s.model_path = path;
+    s.lora = lora;
     s.dtype = dtype;
     s.threads = threads;
     s.max_answer_tokens = 64;
@@ -92,6 +93,11 @@ static void setup(Bench *b, char *path, char *dtype, uint32_t threads)
     message.body_case = WHEN__TO_WORKER__BODY_ANALYST_SETUP;
     message.analyst_setup = &s;
     send(b, &message, NULL, 0);
+}
+
+static void setup(Bench *b, char *path, char *dtype, uint32_t threads)
+{
+    setup_lora(b, path, (char *)"", dtype, threads);
 }
 
 static void finish(Bench *b)
@@ -315,6 +321,31 @@ static void test_bad_setup(void **state)
     bad_setup(checkpoint, (char *)"f32", 1000000, EX_CONFIG, "model.threads");
 }
 
+/* The adapter beside the checkpoint is merged, and the model's name says so; a bad one is told. */
+static void test_lora(void **state)
+{
+    (void)state;
+    Bench b;
+    char adapter[512];
+    snprintf(adapter, sizeof adapter, "%s/../../08_lora/adapter", checkpoint);
+    start(&b);
+    setup_lora(&b, checkpoint, adapter, (char *)"f32", 1);
+    When__FromWorker *m = next(&b);
+    assert_int_equal(m->body_case, WHEN__FROM_WORKER__BODY_JOB_DONE);
+    if (m->job_done->failed)
+        fail_msg("%s", m->job_done->reason);
+    assert_non_null(strstr(m->job_done->model_name, "+adapter"));
+    stop(&b);
+
+    start(&b);
+    setup_lora(&b, checkpoint, (char *)"/nonexistent/adapter", (char *)"f32", 1);
+    m = next(&b);
+    assert_true(m->job_done->failed);
+    assert_int_equal(m->job_done->exit_code, EX_NOINPUT);
+    assert_non_null(strstr(m->job_done->reason, "/nonexistent/adapter"));
+    finish(&b);
+}
+
 static void test_job_before_setup(void **state)
 {
     (void)state;
@@ -343,9 +374,8 @@ static void test_bad_address(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_work),
-        cmocka_unit_test(test_bad_setup),
-        cmocka_unit_test(test_job_before_setup),
+        cmocka_unit_test(test_work),        cmocka_unit_test(test_bad_setup),
+        cmocka_unit_test(test_lora),        cmocka_unit_test(test_job_before_setup),
         cmocka_unit_test(test_bad_address),
     };
     if (argc < 2) {

@@ -132,7 +132,7 @@ static void test_values(void **state)
         "state_dir: state\n"
         "runtime_dir: /tmp/r\n"
         "log_level: debug\n"
-        "model: {path: models/demo, dtype: f32, threads: 3}\n"
+        "model: {path: models/demo, lora: tuned, dtype: f32, threads: 3}\n"
         "window: 8s\noverlap: 1.5s\nboundary_error: 0\n"
         "endpoints: {query: 'tcp://127.0.0.1:5701'}\n"
         "watches:\n"
@@ -151,6 +151,7 @@ static void test_values(void **state)
         fail_msg("%s", err.text);
     assert_string_equal(c.state_dir, "/etc/whend/state");
     assert_string_equal(c.model_path, "/etc/whend/models/demo");
+    assert_string_equal(c.model_lora, "/etc/whend/tuned");
     assert_string_equal(c.model_dtype, "f32");
     assert_int_equal(c.model_threads, 3);
     assert_int_equal(c.overlap_us, 1500000);
