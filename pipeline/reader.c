@@ -8,6 +8,7 @@
 #include "pipeline/reader.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "pipeline/container.h"
 #include "pipeline/fault.h"
@@ -27,6 +28,7 @@
 static const int64_t OPEN_LIMIT_US = 30 * US_PER_S; /* for the first picture */
 static const int64_t NEXT_LIMIT_US = 30 * US_PER_S; /* for any other */
 static const int64_t COARSE_UTC_ERR_US = US_PER_S;
+static const double EARLY_END_S = 0.5;
 
 struct Reader {
     char *path;
@@ -45,6 +47,7 @@ struct Reader {
     int64_t last_pts_us; /* of the last picture decoded */
     uint64_t decoded, index;
     int64_t missing_bytes;
+    bool is_mp4; /* set by the demuxer's thread before the first picture */
     bool ended;
 };
 
@@ -93,6 +96,36 @@ static void on_no_more_pads(GstElement *bin, gpointer data)
     atomic_store(&((Reader *)data)->pads_done, true);
 }
 
+/* avidemux gives key frames their place in the file as pts, though with B-frames they are shown
+ * later. Without it the decoder counts, as AVI means it. */
+static GstPadProbeReturn on_avi_data(GstPad *pad, GstPadProbeInfo *info, gpointer data)
+{
+    (void)pad;
+    (void)data;
+    GstBuffer *buffer = gst_buffer_make_writable(GST_PAD_PROBE_INFO_BUFFER(info));
+    GST_BUFFER_PTS(buffer) = GST_CLOCK_TIME_NONE;
+    GST_PAD_PROBE_INFO_DATA(info) = buffer;
+    return GST_PAD_PROBE_OK;
+}
+
+static void on_avi_pad(GstElement *demux, GstPad *pad, gpointer data)
+{
+    (void)demux;
+    gst_pad_add_probe(pad, GST_PAD_PROBE_TYPE_BUFFER, on_avi_data, data, NULL);
+}
+
+static void on_element(GstBin *bin, GstBin *parent, GstElement *element, gpointer data)
+{
+    (void)bin;
+    (void)parent;
+    GstElementFactory *factory = gst_element_get_factory(element);
+    const char *name = factory ? GST_OBJECT_NAME(factory) : "";
+    if (strcmp(name, "avidemux") == 0)
+        g_signal_connect(element, "pad-added", G_CALLBACK(on_avi_pad), data);
+    else if (strcmp(name, "qtdemux") == 0)
+        ((Reader *)data)->is_mp4 = true;
+}
+
 static int build(Reader *r, Error *err)
 {
     GstElement *source = gst_element_factory_make("filesrc", NULL);
@@ -114,6 +147,7 @@ static int build(Reader *r, Error *err)
     g_object_set(sink, "sync", FALSE, "max-buffers", 2u, "drop", FALSE, "caps", raw,
                  "enable-last-sample", FALSE, NULL);
     gst_caps_unref(raw);
+    g_signal_connect(r->pipeline, "deep-element-added", G_CALLBACK(on_element), r);
     g_signal_connect(decode, "autoplug-continue", G_CALLBACK(on_continue), r);
     g_signal_connect(decode, "pad-added", G_CALLBACK(on_pad), r);
     g_signal_connect(decode, "no-more-pads", G_CALLBACK(on_no_more_pads), r);
@@ -375,6 +409,13 @@ static int at_end(Reader *r, Error *err)
         return error_set(err, EIO, EX_DATAERR,
                          "%s: truncated: it breaks off after %.1f s (%lld bytes are missing)",
                          r->path, (double)r->last_pts_us / 1e6, (long long)r->missing_bytes);
+    /* qtdemux (1.22 to 1.26) stops short where an edit list begins inside a group of pictures. */
+    double rest_s = r->info.duration_s - (double)r->last_pts_us / 1e6;
+    if (r->is_mp4 && rest_s > EARLY_END_S)
+        log_warn("reader",
+                 "%s: its last %.1f s were not read: it was cut between key frames (encode "
+                 "it anew, or cut it at a key frame)",
+                 r->path, rest_s);
     return READER_END;
 }
 

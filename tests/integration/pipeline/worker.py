@@ -47,7 +47,9 @@ class Camera:
         self.log = open(os.path.join(self.dir.name, "log"), "w+")
         self.process = subprocess.Popen([os.path.join(BUILD, "whend-camera"), "--connect", endpoint, "--id", name,
                                          "--log-level", "debug"], stderr=self.log, restore_signals=restore_signals)
-        self.messages = []  # (FromWorker, bytes of pixels)
+        self.messages = []
+        self.frames = []  # (FrameInfo, bytes of pixels), when keep_pixels is set
+        self.keep_pixels = False
         self.health = None
         self.wait(lambda m: m.HasField("camera_hello"))
 
@@ -83,6 +85,8 @@ class Camera:
         assert message.version == 1
         if message.HasField("frame"):
             assert len(parts) == 3 and len(parts[2]) == message.frame.width * message.frame.height * 3
+            if self.keep_pixels:
+                self.frames.append((message.frame, parts[2]))
         else:
             assert len(parts) == 2
         if message.HasField("health"):
