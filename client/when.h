@@ -86,7 +86,8 @@ typedef struct WhenNotice {
 } WhenNotice;
 
 /* What was missed (before the subscription, or because a queue overflowed or whend was restarted)
- * is noticed by the sequence numbers of events and heartbeats and asked for again. EX_DATAERR when
+ * is noticed by the sequence numbers of events and heartbeats and asked for again; what whend has
+ * been told to forget since (events: in whend.yaml) is skipped. EX_DATAERR when
  * after_sequence is beyond what this daemon ever committed. */
 int when_subscribe(When *when, const WhenSubscribeOptions *options, WhenSubscription **subscription,
                    Error *err);

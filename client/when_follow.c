@@ -248,6 +248,8 @@ static int next_replayed(WhenSubscription *s, WhenNotice *notice, Error *err)
     int rc = replay->daemon_id[0] ? check_daemon(s, replay->daemon_id, notice) : 0;
     if (rc < 0 || notice->kind)
         return rc;
+    if (replay->forgotten_sequence > s->sequence) /* whend was told to forget them */
+        s->sequence = replay->forgotten_sequence;
     while (s->cursor < replay->n_messages) {
         const When__EventMessage *message = replay->messages[s->cursor++];
         if (message->sequence <= s->sequence || !message->event)

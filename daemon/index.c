@@ -21,15 +21,18 @@
 
 enum { BUSY_TIMEOUT_MS = 2000, DEFAULT_LIMIT = 1000 };
 
-/* Far from the ends of int64, so that SQL can add and subtract lengths. */
-#define FILTER_LIMIT_US (INT64_C(1) << 61)
+/* 285 years to either side: what events.key can hold, and far from the ends of int64. */
+#define FILTER_LIMIT_US INT64_C(9007199254740991)
 
 #define FILTERED                                                                                   \
     " (?1 IS NULL OR camera IN (SELECT value FROM json_each(?1)))"                                 \
     " AND (?2 IS NULL OR watch IN (SELECT value FROM json_each(?2)))"
-#define IN_TIME                                                                                    \
-    " start_us <= ?4 AND end_us >= ?3 AND start_us >= ?3 - coalesce("                              \
-    "(SELECT end_us - start_us FROM events ORDER BY end_us - start_us DESC LIMIT 1), 0)"
+/* Bounds of events.key for events that may overlap [?3, ?4]: none begins earlier than the longest
+ * there is would. */
+#define FIRST_KEY                                                                                  \
+    "max(?3 - coalesce((SELECT end_us - start_us FROM events"                                      \
+    " ORDER BY end_us - start_us DESC LIMIT 1), 0), -9007199254740991) * 512"
+#define LAST_KEY "?4 * 512 + 511"
 
 static const char *const STATEMENTS[N_STATEMENTS] = {
     [STATEMENT_BEGIN] = "BEGIN IMMEDIATE",
@@ -37,26 +40,34 @@ static const char *const STATEMENTS[N_STATEMENTS] = {
     [STATEMENT_ROLLBACK] = "ROLLBACK",
     [STATEMENT_SET_CLEAN] = "UPDATE daemon SET clean = ?1",
     [STATEMENT_SET_SEQUENCE] = "UPDATE daemon SET last_sequence = ?1",
-    [STATEMENT_GET_EVENT] = "SELECT revision, state FROM events WHERE id = ?1",
+    [STATEMENT_GET_EVENT] = "SELECT revision, state, start_us, key FROM events WHERE id = ?1",
+    [STATEMENT_LAST_KEY] = "SELECT max(key) FROM events WHERE key BETWEEN ?1 AND ?1 + 511",
     [STATEMENT_PUT_REVISION] = "INSERT INTO revisions (" EVENT_COLUMNS
                                ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
     [STATEMENT_PUT_EVENT] =
         "INSERT INTO events (" EVENT_COLUMNS
-        ", number) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)"
-        " ON CONFLICT (id) DO UPDATE SET revision = ?2, state = ?3, camera = ?4, watch = ?5,"
+        ", number, key) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)"
+        " ON CONFLICT (id) DO UPDATE SET key = ?15, revision = ?2, state = ?3, camera = ?4, watch "
+        "= ?5,"
         " description = ?6, start_us = ?7, end_us = ?8, start_err_us = ?9, end_err_us = ?10,"
         " confidence = ?11, sequence = ?12, committed_us = ?13",
-    [STATEMENT_EVENTS] = "SELECT " EVENT_COLUMNS " FROM events WHERE state <> 3 AND" IN_TIME
-                         " AND" FILTERED " ORDER BY start_us, id LIMIT ?5",
+    [STATEMENT_EVENTS] = "SELECT " EVENT_COLUMNS " FROM events WHERE key BETWEEN " FIRST_KEY
+                         " AND " LAST_KEY " AND state <> 3 AND start_us <= ?4 AND end_us >= ?3"
+                         " AND" FILTERED " ORDER BY key LIMIT ?5",
     [STATEMENT_OPEN_EVENTS] =
         "SELECT " EVENT_COLUMNS " FROM events WHERE state = 1 ORDER BY start_us, id",
     [STATEMENT_REPLAY] = "SELECT " EVENT_COLUMNS " FROM revisions WHERE sequence > ?6 AND" FILTERED
                          " ORDER BY sequence LIMIT ?5",
+    /* The full text gives its finds in order of rowid: nothing is sorted, and the walk ends with
+     * the limit. */
     [STATEMENT_SEARCH] =
-        "SELECT " EVENT_COLUMNS " FROM events WHERE state <> 3 AND key IN"
-        " (SELECT rowid FROM event_text WHERE event_text MATCH ?6) AND start_us <= ?4"
-        " AND end_us >= ?3 AND" FILTERED " ORDER BY start_us, id LIMIT ?5",
-    [STATEMENT_MAX_EVENT_NUMBER] = "SELECT coalesce(max(number), 0) FROM events",
+        "SELECT " EVENT_COLUMNS " FROM (SELECT rowid AS found FROM event_text WHERE event_text"
+        " MATCH ?6 AND rowid BETWEEN " FIRST_KEY " AND " LAST_KEY " ORDER BY rowid)"
+        " CROSS JOIN events ON key = found WHERE state <> 3 AND start_us <= ?4"
+        " AND end_us >= ?3 AND" FILTERED " ORDER BY found LIMIT ?5",
+    [STATEMENT_MAX_EVENT_NUMBER] =
+        "SELECT max(coalesce((SELECT max(number) FROM events), 0), coalesce((SELECT CAST(value AS"
+        " INTEGER) FROM facts WHERE key = '" INDEX_FACT_HIGHEST_NUMBER "'), 0))",
     [STATEMENT_PUT_WATCH] = "INSERT INTO watches (name, question, words) VALUES (?1, ?2, ?3)"
                             " ON CONFLICT (name) DO UPDATE SET question = ?2, words = ?3",
     [STATEMENT_MATCH_WATCHES] = "SELECT name, question FROM watches WHERE words = ?1 ORDER BY name",

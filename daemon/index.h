@@ -117,6 +117,40 @@ int index_recordings(Index *index, const char *camera, int64_t start_us, int64_t
                      IndexRecordingSink sink, void *context, Error *err);
 int index_recording_bytes(Index *index, const char *camera, int64_t *bytes, Error *err);
 
+/* --- retention: see config.h, `events:` --- */
+
+/* Revisions up to this sequence number were forgotten: a replay begins behind it. 0: none was. */
+int index_forgotten(Index *index, uint64_t *sequence, Error *err);
+/* Up to which sequence number all may go: what was committed before before_us (INT64_MIN: no
+ * bound), or more than keep_count (0: no bound) newer events follow it; never beyond an open event,
+ * and at most the `max` oldest revisions. 0: nothing. */
+int index_expired(Index *index, int64_t before_us, uint64_t keep_count, uint32_t max,
+                  uint64_t *sequence, Error *err);
+/* Forgets these revisions and the events whose newest one is among them, inside a transaction. The
+ * ledger of their cameras and watches becomes LOST ("forgotten") as far as they went. */
+int index_forget(Index *index, uint64_t sequence, Error *err);
+
+/* --- a copy of it all --- */
+
+enum { INDEX_BACKUP_DONE = 1 };
+typedef struct IndexBackup IndexBackup;
+/* Copies into a new file at path, some pages a step, while the index goes on. It is to be freed
+ * before the index; what was not finished stays behind as a useless file. */
+int index_backup_begin(Index *index, const char *path, IndexBackup **backup, Error *err);
+/* 0: more to do, or INDEX_BACKUP_DONE: the file is whole and closed. */
+int index_backup_step(IndexBackup *backup, int pages, Error *err);
+double index_backup_share(const IndexBackup *backup); /* 0..1 */
+void index_backup_free(IndexBackup *backup);
+
+/* --- clients from elsewhere: keys.h --- */
+
+/* Inside a transaction. A name that is there gets the new key. */
+int index_put_client(Index *index, const char *name, const char *public_key, Error *err);
+int index_remove_client(Index *index, const char *name, Error *err);
+typedef int (*IndexClientSink)(const char *name, const char *public_key, int64_t added_us,
+                               void *context);
+int index_clients(Index *index, IndexClientSink sink, void *context, Error *err);
+
 /* --- small facts that outlive a run: how far a file camera was read, ... --- */
 int index_put_fact(Index *index, const char *key, const char *value, Error *err);
 /* 0 with *value set to a copy (caller frees) or NULL when there is none. */

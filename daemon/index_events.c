@@ -20,9 +20,36 @@ static int64_t number_of(const char *id)
     return errno == 0 && *end == '\0' ? number : 0;
 }
 
+/* The key of an event that begins at start_us: keys are in order of start (and, for the same
+ * microsecond, of arrival), which is the order that queries answer in. */
+static int find_key(Index *index, int64_t start_us, int64_t *key, Error *err)
+{
+    static const char DOING[] = "store an event";
+    const int64_t limit = INT64_C(9007199254740991), room = 512;
+    int64_t first = (start_us > limit ? limit : start_us < -limit ? -limit : start_us) * room;
+    /* A microsecond that is full (nothing but a broken model gets there) runs over into the next.
+     */
+    for (;; first += room) {
+        sqlite3_stmt *s = index_acquire(index, STATEMENT_LAST_KEY, DOING, err);
+        if (!s)
+            return -EIO;
+        sqlite3_bind_int64(s, 1, first);
+        int r = sqlite3_step(s) == SQLITE_ROW ? 0 : index_fail(index, DOING, err);
+        bool none = r == 0 && sqlite3_column_type(s, 0) == SQLITE_NULL;
+        int64_t last = r == 0 && !none ? sqlite3_column_int64(s, 0) : first - 1;
+        index_release(index, STATEMENT_LAST_KEY, s);
+        if (r < 0)
+            return r;
+        if (last < first + room - 1) {
+            *key = last + 1;
+            return 0;
+        }
+    }
+}
+
 /* Does this revision follow what is stored? A fault of the caller, not of the disk: the transaction
- * goes on without it. */
-static int check_revision(Index *index, const Event *event, Error *err)
+ * goes on without it. *key becomes where the event is to stand. */
+static int check_revision(Index *index, const Event *event, int64_t *key, Error *err)
 {
     static const char DOING[] = "store an event";
     if (event->id[0] == '\0' || event->revision == 0 || event->start_us > event->end_us ||
@@ -34,9 +61,12 @@ static int check_revision(Index *index, const Event *event, Error *err)
         return -EIO;
     index_bind_text(statement, 1, event->id);
     int r = sqlite3_step(statement);
+    bool stays = false; /* it has a key, and begins where it began */
     if (r == SQLITE_ROW) {
         int64_t revision = sqlite3_column_int64(statement, 0);
         int state = sqlite3_column_int(statement, 1);
+        stays = sqlite3_column_int64(statement, 2) == event->start_us;
+        *key = sqlite3_column_int64(statement, 3);
         r = 0;
         if (event->revision <= revision)
             r = error_set(err, EINVAL, EX_SOFTWARE,
@@ -50,10 +80,10 @@ static int check_revision(Index *index, const Event *event, Error *err)
         r = r == SQLITE_DONE ? 0 : index_fail(index, DOING, err);
     }
     index_release(index, STATEMENT_GET_EVENT, statement);
-    return r;
+    return r < 0 || stays ? r : find_key(index, event->start_us, key, err);
 }
 
-static int put(Index *index, IndexStatement id, const Event *event, Error *err)
+static int put(Index *index, IndexStatement id, const Event *event, int64_t key, Error *err)
 {
     static const char DOING[] = "store an event";
     sqlite3_stmt *s = index_acquire(index, id, DOING, err);
@@ -72,24 +102,27 @@ static int put(Index *index, IndexStatement id, const Event *event, Error *err)
     sqlite3_bind_double(s, 11, event->confidence);
     sqlite3_bind_int64(s, 12, (int64_t)event->sequence);
     sqlite3_bind_int64(s, 13, event->committed_us);
-    if (id == STATEMENT_PUT_EVENT)
+    if (id == STATEMENT_PUT_EVENT) {
         sqlite3_bind_int64(s, 14, number_of(event->id));
+        sqlite3_bind_int64(s, 15, key);
+    }
     return index_run(index, id, s, DOING, err);
 }
 
 int index_put_event(Index *index, Event *event, Error *err)
 {
+    int64_t key = 0;
     int r = index_check_write(index, "store an event", err);
     if (r == 0)
-        r = check_revision(index, event, err);
+        r = check_revision(index, event, &key, err);
     if (r < 0)
         return r;
     Event stored = *event;
     stored.sequence = index->pending_sequence + 1;
     stored.committed_us = clock_utc_us();
-    r = put(index, STATEMENT_PUT_REVISION, &stored, err);
+    r = put(index, STATEMENT_PUT_REVISION, &stored, key, err);
     if (r == 0)
-        r = put(index, STATEMENT_PUT_EVENT, &stored, err);
+        r = put(index, STATEMENT_PUT_EVENT, &stored, key, err);
     if (r < 0)
         return r;
     index->pending_sequence = stored.sequence;

@@ -17,6 +17,7 @@ typedef enum IndexStatement {
     STATEMENT_SET_CLEAN,
     STATEMENT_SET_SEQUENCE,
     STATEMENT_GET_EVENT,
+    STATEMENT_LAST_KEY,
     STATEMENT_PUT_REVISION,
     STATEMENT_PUT_EVENT,
     STATEMENT_EVENTS,
@@ -52,6 +53,9 @@ struct Index {
     sqlite3 *words; /* in memory: cuts questions into words as the index's full text does */
     sqlite3_stmt *words_clear, *words_put, *words_get;
 };
+
+/* A fact: no event that was ever stored, forgotten ones included, has a higher number. */
+#define INDEX_FACT_HIGHEST_NUMBER "index/highest-number"
 
 /* Fills err from SQLite's last error: `doing` completes "cannot DOING". After it a transaction is
  * over: rolled back, its sequence numbers given back. Returns -errno. */

@@ -3,6 +3,10 @@
  *
  * A file is ours when its application_id says so; user_version is the number of steps taken. A step
  * is never changed once released: what comes later is a new step.
+ *
+ * To change the tables: add STEP_N to STEPS below, add tests/unit/data/index_vN-1.sql (the dump of
+ * a small index of the version before) and its check to test_index_versions, and say in
+ * docs/index.md what is new. Nothing else has to know the number.
  */
 #include "daemon/index_internal.h"
 
@@ -85,7 +89,68 @@ static const char STEP_1[] =
     " CASE state WHEN 1 THEN 'waiting' WHEN 2 THEN 'examined' ELSE 'lost' END AS state,"
     " fps, model, reason FROM ledger;";
 
-static const char *const STEPS[] = {STEP_1};
+static const char STEP_2[] =
+    /* events.key is in order of start, so that the newest and the oldest of what the full text
+     * finds come without a sort: start_us * 512 and the next free number (see index_events.c). */
+    "DROP VIEW events_utc; DROP TABLE event_text;"
+    "CREATE TABLE events_new (key INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE,"
+    " number INTEGER NOT NULL, revision INTEGER NOT NULL, state INTEGER NOT NULL,"
+    " camera TEXT NOT NULL, watch TEXT NOT NULL, description TEXT NOT NULL,"
+    " start_us INTEGER NOT NULL, end_us INTEGER NOT NULL, start_err_us INTEGER NOT NULL,"
+    " end_err_us INTEGER NOT NULL, confidence REAL NOT NULL,"
+    " sequence INTEGER NOT NULL UNIQUE REFERENCES revisions (sequence),"
+    " committed_us INTEGER NOT NULL, CHECK (start_us <= end_us)) STRICT;"
+    "INSERT INTO events_new SELECT"
+    " max(min(start_us, 9007199254740991), -9007199254740991) * 512"
+    " + row_number() OVER (PARTITION BY start_us ORDER BY number, id) - 1,"
+    " id, number, revision, state, camera, watch, description, start_us, end_us, start_err_us,"
+    " end_err_us, confidence, sequence, committed_us FROM events;"
+    "DROP TABLE events; ALTER TABLE events_new RENAME TO events;"
+    "CREATE INDEX events_length ON events (end_us - start_us);"
+    "CREATE INDEX events_number ON events (number);"
+    "CREATE INDEX events_open ON events (start_us) WHERE state = 1;"
+
+    /* A watch's name says what its events are, too: "red-car" finds them by "red car". */
+    "CREATE VIRTUAL TABLE event_text USING fts5 (description, watch, content = 'events',"
+    " content_rowid = 'key', tokenize = 'porter unicode61 remove_diacritics 2');"
+    "INSERT INTO event_text (event_text) VALUES ('rebuild');"
+    "CREATE TRIGGER events_added AFTER INSERT ON events BEGIN"
+    " INSERT INTO event_text (rowid, description, watch)"
+    " VALUES (new.key, new.description, new.watch); END;"
+    "CREATE TRIGGER events_changed AFTER UPDATE OF key, description, watch ON events"
+    " WHEN old.key <> new.key OR old.description <> new.description OR old.watch <> new.watch BEGIN"
+    " INSERT INTO event_text (event_text, rowid, description, watch)"
+    " VALUES ('delete', old.key, old.description, old.watch);"
+    " INSERT INTO event_text (rowid, description, watch)"
+    " VALUES (new.key, new.description, new.watch); END;"
+    "CREATE TRIGGER events_removed AFTER DELETE ON events BEGIN"
+    " INSERT INTO event_text (event_text, rowid, description, watch)"
+    " VALUES ('delete', old.key, old.description, old.watch); END;"
+
+    /* Who may connect from elsewhere: the public halves of their CURVE keys, in Z85. */
+    "CREATE TABLE clients (name TEXT PRIMARY KEY, public_key TEXT NOT NULL UNIQUE,"
+    " added_us INTEGER NOT NULL) STRICT;"
+
+    "CREATE VIEW events_utc AS SELECT id, revision,"
+    " CASE state WHEN 1 THEN 'open' WHEN 2 THEN 'final' ELSE 'retracted' END AS state,"
+    " camera, watch, description,"
+    " strftime('%Y-%m-%dT%H:%M:%fZ', start_us / 1e6, 'unixepoch') AS start_utc,"
+    " strftime('%Y-%m-%dT%H:%M:%fZ', end_us / 1e6, 'unixepoch') AS end_utc,"
+    " start_err_us / 1e6 AS start_err_s, end_err_us / 1e6 AS end_err_s, confidence, sequence"
+    " FROM events;"
+    /* A span that goes over midnight counts on each of its days (of UTC). */
+    "CREATE VIEW coverage_by_day AS WITH RECURSIVE parts (camera, watch, state, day, start_us,"
+    " end_us) AS (SELECT camera, watch, state, (start_us - (start_us % 86400000000 + 86400000000)"
+    " % 86400000000) / 86400000000, start_us, end_us FROM ledger"
+    " UNION ALL SELECT camera, watch, state, day + 1, (day + 1) * 86400000000, end_us FROM parts"
+    " WHERE (day + 1) * 86400000000 < end_us)"
+    " SELECT camera, watch, date(day * 86400, 'unixepoch') AS day,"
+    " sum(iif(state = 2, min(end_us, (day + 1) * 86400000000) - start_us, 0)) / 1e6 AS examined_s,"
+    " sum(iif(state = 1, min(end_us, (day + 1) * 86400000000) - start_us, 0)) / 1e6 AS waiting_s,"
+    " sum(iif(state = 3, min(end_us, (day + 1) * 86400000000) - start_us, 0)) / 1e6 AS lost_s"
+    " FROM parts GROUP BY camera, watch, day;";
+
+static const char *const STEPS[] = {STEP_1, STEP_2};
 
 const IndexSchema INDEX_SCHEMA = {STEPS, sizeof STEPS / sizeof STEPS[0]};
 

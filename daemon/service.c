@@ -361,6 +361,8 @@ static int step_replay(Service *s, Replay *replay, int64_t now_us)
     body.n_messages = n;
     body.messages = pointers;
     body.last_sequence = reached;
+    if (r >= 0)
+        r = index_forgotten(s->index, &body.forgotten_sequence, &err);
     body.daemon_id = (char *)index_daemon_id(s->index);
     When__Response response = WHEN__RESPONSE__INIT;
     response.body_case = WHEN__RESPONSE__BODY_REPLAY;

@@ -93,6 +93,7 @@ class Follower:
         while True:
             try:
                 for response in self.service.request(replay=query_pb2.ReplayRequest(after_sequence=self.sequence)):
+                    self.sequence = max(self.sequence, response.replay.forgotten_sequence)  # whend was told to forget
                     for message in response.replay.messages:
                         if message.sequence == self.sequence + 1 and message.daemon_id == self.daemon_id:
                             self.sequence = message.sequence

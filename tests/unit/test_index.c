@@ -367,7 +367,7 @@ static void refuses_what_is_not_its_own(void **state)
     index_free(f->index);
     f->index = NULL;
     is_refused(f->path, EX_DATAERR, "newer whend");
-    execute(f->path, "PRAGMA user_version = 1");
+    execute(f->path, "PRAGMA user_version = 2");
     assert_int_equal(index_open(f->path, &f->index, NULL), 0);
 }
 
@@ -400,7 +400,7 @@ static void checks_after_an_unclean_stop(void **state)
     fill_events(f);
     index_free(f->index);
     f->index = NULL;
-    damage(f->path, "events_start");
+    damage(f->path, "events_length");
     execute(f->path, "UPDATE daemon SET clean = 0");
     is_refused(f->path, EX_DATAERR, "damaged");
     is_refused(f->path, EX_DATAERR, "damaged"); /* nor by trying again */

@@ -8,6 +8,7 @@ static void describe(Fixture *f, const char *id, uint32_t revision, EventState s
 {
     Event e = make_event(id, revision, state, 100 * (id[2] - '0'), 100 * (id[2] - '0') + 50);
     snprintf(e.description, sizeof e.description, "%s", description);
+    snprintf(e.watch, sizeof e.watch, "%s", id[2] == '4' ? "big-dog" : "street");
     put(f, &e);
 }
 
@@ -58,6 +59,8 @@ static void finds_events_by_content_words(void **state)
     finds(f, "when did the cafe open?", "5");
     finds(f, "the caf\xc3\xa9?", "5");
     finds(f, "motorcycle", "7");
+    finds(f, "when was a big dog near the wall?", "4"); /* the watch is named so */
+    finds(f, "street", "1 2 3 5 7");
     finds(f, "bicycle", ""); /* what an older revision said is not found any more */
     finds(f, "dog near wall", "4");
 }
