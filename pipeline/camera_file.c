@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "pipeline/camera_picture.h"
 #include "pipeline/reader.h"
 
 #include <errno.h>
@@ -19,7 +20,8 @@ typedef struct Job {
     int64_t health_due_us;
     uint64_t counted_decoded, counted_sent; /* at the last health message */
     int64_t counted_us;
-    uint64_t decoded_before; /* of the files that are done */
+    uint64_t decoded_before, still_before; /* of the files that are done */
+    CameraPicture view;
 } Job;
 
 static void job_init(Job *job, CameraLink *link)
@@ -71,6 +73,7 @@ static int send_frame(Job *job, const Frame *frame, Error *err)
     info.height = (uint32_t)frame->height;
     info.session = 1;
     info.motion = frame->motion;
+    info.cells = (ProtobufCBinaryData){(frame->n_cells + 7) / 8, (uint8_t *)frame->cells};
     size_t bytes = (size_t)frame->width * (size_t)frame->height * 3;
     zmq_msg_t pixels;
     if (zmq_msg_init_size(&pixels, bytes) < 0)
@@ -87,6 +90,8 @@ static int send_frame(Job *job, const Frame *frame, Error *err)
         return error_set(err, -r, EX_SOFTWARE, "a frame cannot be sent: %s", zmq_strerror(-r));
     job->link->credit--;
     job->health.sent++;
+    job->health.cells += frame->n_cells;
+    job->health.cells_kept += frame->n_kept;
     job->health.utc_source = info.utc_source;
     job->health.utc_err_us = info.utc_err_us;
     return 0;
@@ -98,16 +103,23 @@ static void count(Job *job, const Reader *reader)
     int64_t pts_us;
     reader_position(reader, &decoded, &pts_us);
     job->health.decoded = job->decoded_before + decoded;
+    job->health.still = job->still_before + reader_still(reader);
     if (clock_monotonic_us() >= job->health_due_us)
         send_health(job, "running");
 }
 
-static ReaderOptions options_of(const When__CameraSetup *setup)
+static ReaderOptions options_of(const Job *job)
 {
+    const When__CameraSetup *setup = job->link->setup;
     return (ReaderOptions){.fps = setup->fps_base,
                            .cell_px = (int)setup->cell_px,
                            .min_pixels = (int64_t)setup->min_pixels,
                            .max_pixels = (int64_t)setup->max_pixels,
+                           .shapes = job->view.shapes,
+                           .n_shapes = job->view.limits.n_shapes,
+                           .gate_sensitivity = job->view.limits.gate_sensitivity,
+                           .gate_refresh_us = job->view.limits.gate_refresh_us,
+                           .max_tokens_per_minute = setup->max_tokens_per_minute,
                            .start_utc_us = setup->start_utc_us,
                            .start_utc_err_us = setup->start_utc_err_us};
 }
@@ -115,16 +127,18 @@ static ReaderOptions options_of(const When__CameraSetup *setup)
 int camera_file_run(CameraLink *link)
 {
     const When__CameraSetup *setup = link->setup;
-    ReaderOptions options = options_of(setup);
-    options.fps_min = setup->fps_min;
-    options.fps_max = setup->fps_max;
     Job job;
     Reader *reader = NULL;
     Error err = {0};
     double duration_s = 0;
     int64_t arrival_us = 0;
     job_init(&job, link);
-    int r = reader_open(setup->url, &options, &reader, &err);
+    int r = camera_picture_init(&job.view, setup, &err);
+    ReaderOptions options = options_of(&job);
+    options.fps_min = setup->fps_min;
+    options.fps_max = setup->fps_max;
+    if (r == 0)
+        r = reader_open(setup->url, &options, &reader, &err);
     if (r == 0) {
         duration_s = reader_info(reader)->duration_s;
         job.health.duration_s = duration_s;
@@ -176,7 +190,7 @@ static int by_start(const void *a, const void *b)
 static int read_recording(Job *job, const When__RecordingFile *file, int64_t *last_us, Error *err)
 {
     const When__CameraSetup *setup = job->link->setup;
-    ReaderOptions options = options_of(setup);
+    ReaderOptions options = options_of(job);
     options.start_utc_us = file->start_us;
     options.start_utc_err_us = file->start_err_us;
     options.from_pts_us =
@@ -203,6 +217,7 @@ static int read_recording(Job *job, const When__RecordingFile *file, int64_t *la
     int64_t pts_us;
     reader_position(reader, &decoded, &pts_us);
     job->decoded_before += decoded;
+    job->still_before += reader_still(reader);
     job->health.decoded = job->decoded_before;
     reader_free(reader);
     return r;
@@ -216,6 +231,10 @@ int camera_archive_run(CameraLink *link)
     int64_t last_us = INT64_MIN;
     job_init(&job, link);
     job.health.duration_s = (double)(setup->span_end_us - setup->span_start_us) / 1e6;
+    if (camera_picture_init(&job.view, setup, &first) < 0) {
+        camera_link_end(link, &first, 0);
+        return first.exit_code;
+    }
     if (setup->n_files > 1)
         qsort(setup->files, setup->n_files, sizeof *setup->files, by_start);
     send_health(&job, "running");

@@ -8,7 +8,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "pipeline/backoff.h"
-#include "pipeline/picture.h"
+#include "pipeline/camera_picture.h"
 #include "pipeline/recorder.h"
 #include "pipeline/source.h"
 #include "pipeline/url.h"
@@ -19,7 +19,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-enum { MAX_HELD = 64, TICK_MS = 100, REASON_BYTES = 256 };
+enum { MAX_HELD = 64, MAX_CELL_BYTES = 512, TICK_MS = 100, REASON_BYTES = 256 };
 
 static const int64_t HEALTH_EVERY_US = US_PER_S;
 static const int64_t RETRY_FIRST_US = US_PER_S / 2, RETRY_MOST_US = 30 * US_PER_S;
@@ -33,6 +33,8 @@ typedef struct Held {
     zmq_msg_t pixels;
     int64_t reference_utc_us;
     int64_t arrival_offset_us;
+    uint8_t cells[MAX_CELL_BYTES]; /* info.cells points here */
+    bool still; /* nothing changed: sent only if the next frame shows a change. It is the last */
 } Held;
 
 typedef struct Live {
@@ -42,7 +44,9 @@ typedef struct Live {
     int wake_fd;
     Source *source;
     Recorder *recorder; /* NULL: not recorded */
+    CameraPicture view;
     Picture *picture;
+    uint64_t still, cells, cells_kept;
     Timebase timebase;
     Held held[MAX_HELD]; /* ring of n_held from head, in order of arrival */
     size_t head, n_held;
@@ -112,6 +116,9 @@ static void send_health(Live *live)
     h.utc_err_us = live->last_stamp.err_us;
     h.fps_in = live->fps_in;
     h.fps_out = live->fps_out;
+    h.still = live->still;
+    h.cells = live->cells;
+    h.cells_kept = live->cells_kept;
     if (live->recorder) {
         h.recording_bytes = recorder_bytes(live->recorder);
         h.recording_stopped = recorder_stopped(live->recorder);
@@ -146,6 +153,7 @@ static void send_first_held(Live *live, UtcStamp stamp)
         live->last_stamp = stamp;
     } else {
         live->dropped_here++; /* whend is behind: live frames do not wait */
+        picture_lost(live->picture);
     }
     zmq_msg_close(&held->pixels);
     live->head = (live->head + 1) % MAX_HELD;
@@ -156,6 +164,8 @@ static void send_held(Live *live)
 {
     while (live->n_held > 0) {
         const Held *held = &live->held[live->head];
+        if (held->still)
+            return;
         UtcStamp stamp = {held->info.pts_us + held->arrival_offset_us, ARRIVAL_ERR_US, UTC_ARRIVAL};
         if (held->info.session == live->timebase.session &&
             timebase_stamp(&live->timebase, held->info.pts_us, held->reference_utc_us, &stamp) ==
@@ -178,8 +188,24 @@ static void send_correction(Live *live)
     camera_link_send(live->link, &message);
 }
 
+/* The frame before a change is sent too: without it the model would see the change begin at the
+ * last one that was. The others in which nothing changed are left out. */
+static void settle_still(Live *live, bool changed)
+{
+    Held *last = &live->held[(live->head + live->n_held + MAX_HELD - 1) % MAX_HELD];
+    if (live->n_held == 0 || !last->still)
+        return;
+    last->still = false;
+    if (changed)
+        return;
+    zmq_msg_close(&last->pixels);
+    live->n_held--;
+    live->still++;
+}
+
 static void hold(Live *live, const SourceFrame *from, const Frame *frame)
 {
+    settle_still(live, frame->n_changed > 0);
     if (live->n_held == MAX_HELD) {
         timebase_end_hold(&live->timebase);
         send_held(live);
@@ -199,12 +225,20 @@ static void hold(Live *live, const SourceFrame *from, const Frame *frame)
     held->info.motion = from->motion;
     held->reference_utc_us = from->reference_utc_us;
     held->arrival_offset_us = from->arrival_offset_us;
+    held->still = frame->n_cells > 0 && frame->n_kept == 0;
+    size_t cell_bytes = (frame->n_cells + 7) / 8;
+    if (cell_bytes > 0 && cell_bytes <= MAX_CELL_BYTES) {
+        memcpy(held->cells, frame->cells, cell_bytes);
+        held->info.cells = (ProtobufCBinaryData){cell_bytes, held->cells};
+    }
+    live->cells += frame->n_cells;
+    live->cells_kept += frame->n_kept;
     live->n_held++;
 }
 
 static void take_frame(Live *live, const SourceFrame *from)
 {
-    Frame frame = {0};
+    Frame frame = {.pts_us = from->pts_us};
     Error err = {0};
     int found = timebase_observe(&live->timebase, from->pts_us, from->reference_utc_us,
                                  from->arrival_offset_us);
@@ -221,6 +255,8 @@ static void take_frame(Live *live, const SourceFrame *from)
         live->dropped_here++;
     } else {
         hold(live, from, &frame);
+        source_set_budget(live->source, picture_frames_for_tokens(
+                                            live->picture, live->setup->max_tokens_per_minute));
     }
     send_held(live);
 }
@@ -237,11 +273,14 @@ static void open_source(Live *live)
                              .fps_min = setup->fps_min,
                              .fps_base = setup->fps_base,
                              .fps_max = setup->fps_max,
+                             .shapes = live->view.shapes,
+                             .n_shapes = live->view.limits.n_shapes,
                              .stall_us = setup->stall_us,
                              .wake_fd = live->wake_fd,
                              .on_compressed = live->recorder ? on_compressed : NULL,
                              .data = live};
     timebase_new_session(&live->timebase);
+    picture_lost(live->picture); /* no window reaches over a session's end */
     live->opened_us = 0;
     if (source_open(&options, &live->source, &live->fatal) == 0)
         live->opens++;
@@ -257,6 +296,7 @@ static void close_source(Live *live)
         gst_sample_unref(frame.sample);
     }
     timebase_end_hold(&live->timebase);
+    settle_still(live, true); /* it says until when nothing had changed */
     send_held(live);
     uint64_t here = live->dropped_here;
     live->dropped_here = 0;
@@ -323,8 +363,10 @@ static int set_up(Live *live)
     if (r < 0)
         return r;
     live->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    live->picture = picture_new(&(PictureLimits){(int)setup->cell_px, (int64_t)setup->min_pixels,
-                                                 (int64_t)setup->max_pixels});
+    r = camera_picture_init(&live->view, setup, &live->fatal);
+    if (r < 0)
+        return r;
+    live->picture = picture_new(&live->view.limits);
     if (live->wake_fd < 0 || !live->picture)
         return error_set(&live->fatal, ENOMEM, EX_OSERR, "no memory or descriptors left");
     timebase_init(&live->timebase, TIMEBASE_HOLD_US, ARRIVAL_ERR_US);

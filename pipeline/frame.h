@@ -4,6 +4,7 @@
 #ifndef WHEN_PIPELINE_FRAME_H
 #define WHEN_PIPELINE_FRAME_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 /* Where a frame's UTC comes from, best first; numbers as in proto/worker.proto. */
@@ -25,6 +26,9 @@ typedef struct Frame {
     UtcSource utc_source;
     uint64_t index; /* of the picture in decoding order of presentation, from 0 */
     float motion;   /* 0..1 */
+    /* By the gate (gate.h); all zero when it is off. */
+    const uint8_t *cells; /* bitmap of cells to keep; borrowed like rgb */
+    size_t n_cells, n_kept, n_changed;
 } Frame;
 
 #endif

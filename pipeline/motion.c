@@ -12,9 +12,18 @@ static const float NOISE_S = 10.0f;
 static const float FLOOR_LEVELS = 3.0f; /* less is codec flicker */
 static const float NOISE_FACTOR = 5.0f;
 
-void motion_reset(Motion *m)
+void motion_set_mask(Motion *m, const MaskShape *shapes, size_t n, MaskTurn turn)
 {
-    *m = (Motion){0};
+    enum { POINTS = 9 }; /* a side: corners and edges included */
+    for (int i = 0; i < MOTION_CELLS; i++) {
+        m->masked[i] = false;
+        for (int k = 0; k < POINTS * POINTS && n > 0 && !m->masked[i]; k++) {
+            double column = i % MOTION_COLUMNS + k % POINTS / (POINTS - 1.0), x, y;
+            double row = i / MOTION_COLUMNS + k / POINTS / (POINTS - 1.0);
+            mask_displayed(turn, column / MOTION_COLUMNS, row / MOTION_ROWS, &x, &y);
+            m->masked[i] = mask_contains(shapes, n, x, y);
+        }
+    }
 }
 
 static float cell_mean(const uint8_t *luma, size_t stride, size_t pixel_stride, int x0, int x1,
@@ -35,13 +44,15 @@ static float cell_mean(const uint8_t *luma, size_t stride, size_t pixel_stride, 
 float motion_measure(Motion *m, int64_t pts_us, const uint8_t *luma, size_t stride,
                      size_t pixel_stride, int width, int height)
 {
-    float cell[MOTION_CELLS], shift = 0;
+    float cell[MOTION_CELLS] = {0}, shift = 0;
+    int looked_at = 0;
     for (int r = 0; r < MOTION_ROWS; r++)
         for (int c = 0; c < MOTION_COLUMNS; c++)
-            cell[r * MOTION_COLUMNS + c] =
-                cell_mean(luma, stride, pixel_stride, c * width / MOTION_COLUMNS,
-                          (c + 1) * width / MOTION_COLUMNS, r * height / MOTION_ROWS,
-                          (r + 1) * height / MOTION_ROWS);
+            if (!m->masked[r * MOTION_COLUMNS + c])
+                cell[r * MOTION_COLUMNS + c] =
+                    cell_mean(luma, stride, pixel_stride, c * width / MOTION_COLUMNS,
+                              (c + 1) * width / MOTION_COLUMNS, r * height / MOTION_ROWS,
+                              (r + 1) * height / MOTION_ROWS);
     if (!m->started) {
         m->started = true;
         for (int i = 0; i < MOTION_CELLS; i++) {
@@ -59,15 +70,18 @@ float motion_measure(Motion *m, int64_t pts_us, const uint8_t *luma, size_t stri
     int n_shift = 0;
     for (int i = 0; i < MOTION_CELLS; i++) {
         float d = cell[i] - m->background[i];
-        if (fabsf(d) < 24) {
+        looked_at += !m->masked[i];
+        if (!m->masked[i] && fabsf(d) < 24) {
             shift += d;
             n_shift++;
         }
     }
-    shift = n_shift > MOTION_CELLS / 2 ? shift / (float)n_shift : 0;
+    shift = n_shift > looked_at / 2 ? shift / (float)n_shift : 0;
     float slow = 1 - expf(-elapsed_s / BACKGROUND_S), slower = 1 - expf(-elapsed_s / NOISE_S);
     int moved = 0;
     for (int i = 0; i < MOTION_CELLS; i++) {
+        if (m->masked[i])
+            continue;
         float d = cell[i] - m->background[i], off = fabsf(d - shift);
         float limit = fmaxf(FLOOR_LEVELS, NOISE_FACTOR * m->noise[i]);
         moved += off > limit;
@@ -75,5 +89,5 @@ float motion_measure(Motion *m, int64_t pts_us, const uint8_t *luma, size_t stri
         m->noise[i] += (fminf(off, limit) - m->noise[i]) * slower;
         m->background[i] += d * slow;
     }
-    return (float)moved / (float)MOTION_CELLS;
+    return looked_at ? (float)moved / (float)looked_at : 0;
 }

@@ -2,6 +2,7 @@
 #include "pipeline/picture.h"
 
 #include "base/mem.h"
+#include "pipeline/gate.h"
 #include "pipeline/resize.h"
 
 #include <errno.h>
@@ -10,8 +11,8 @@
 
 struct Picture {
     PictureLimits limits;
-    bool transpose, flip_x, flip_y; /* applied to the resized picture, in this order */
-    GstCaps *caps;                  /* that the rest was made for */
+    MaskTurn turn; /* applied to the resized picture */
+    GstCaps *caps; /* that the rest was made for */
     GstVideoInfo in, rgb;
     GstVideoConverter *converter;
     GstBuffer *full; /* RGB at the source's size */
@@ -19,13 +20,24 @@ struct Picture {
     int width, height; /* of the frame, after rotation */
     uint8_t *resized;  /* before rotation */
     uint8_t *rotated;  /* NULL when there is none */
+    Mask *mask;        /* for pictures of the source's size; NULL: all is looked at */
+    Gate *gate;        /* NULL: off */
 };
 
 Picture *picture_new(const PictureLimits *limits)
 {
     Picture *p = calloc(1, sizeof *p);
-    if (p)
-        p->limits = *limits;
+    if (!p)
+        return NULL;
+    p->limits = *limits;
+    if (limits->gate_refresh_us > 0) {
+        GateOptions options = {limits->cell_px, limits->gate_sensitivity, limits->gate_refresh_us};
+        p->gate = gate_new(&options);
+        if (!p->gate) {
+            picture_free(p);
+            return NULL;
+        }
+    }
     return p;
 }
 
@@ -41,6 +53,8 @@ static void drop_prepared(Picture *p)
     free(p->resized);
     free(p->rotated);
     p->resized = p->rotated = NULL;
+    mask_free(p->mask);
+    p->mask = NULL;
 }
 
 void picture_free(Picture *p)
@@ -48,6 +62,7 @@ void picture_free(Picture *p)
     if (!p)
         return;
     drop_prepared(p);
+    gate_free(p->gate);
     free(p);
 }
 
@@ -56,20 +71,18 @@ void picture_set_orientation(Picture *p, const char *orientation)
     /* out(x, y) = in(transposed, then mirrored): clockwise turns as the tag means them. */
     static const struct {
         const char *name;
-        bool transpose, flip_x, flip_y;
+        MaskTurn turn;
     } known[] = {
-        {"rotate-0", false, false, false},       {"rotate-90", true, true, false},
-        {"rotate-180", false, true, true},       {"rotate-270", true, false, true},
-        {"flip-rotate-0", false, true, false},   {"flip-rotate-90", true, true, true},
-        {"flip-rotate-180", false, false, true}, {"flip-rotate-270", true, false, false},
+        {"rotate-0", {false, false, false}},       {"rotate-90", {true, true, false}},
+        {"rotate-180", {false, true, true}},       {"rotate-270", {true, false, true}},
+        {"flip-rotate-0", {false, true, false}},   {"flip-rotate-90", {true, true, true}},
+        {"flip-rotate-180", {false, false, true}}, {"flip-rotate-270", {true, false, false}},
     };
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (strcmp(orientation, known[i].name) == 0 &&
-            (p->transpose != known[i].transpose || p->flip_x != known[i].flip_x ||
-             p->flip_y != known[i].flip_y)) {
-            p->transpose = known[i].transpose;
-            p->flip_x = known[i].flip_x;
-            p->flip_y = known[i].flip_y;
+            (p->turn.transpose != known[i].turn.transpose ||
+             p->turn.flip_x != known[i].turn.flip_x || p->turn.flip_y != known[i].turn.flip_y)) {
+            p->turn = known[i].turn;
             drop_prepared(p);
         }
 }
@@ -77,24 +90,28 @@ void picture_set_orientation(Picture *p, const char *orientation)
 static int prepare_sizes(Picture *p, Error *err)
 {
     int w = GST_VIDEO_INFO_WIDTH(&p->in), h = GST_VIDEO_INFO_HEIGHT(&p->in);
-    int r = p->transpose ? resize_target(w, h, p->limits.cell_px, p->limits.min_pixels,
-                                         (double)p->limits.max_pixels, &p->height, &p->width)
-                         : resize_target(h, w, p->limits.cell_px, p->limits.min_pixels,
-                                         (double)p->limits.max_pixels, &p->height, &p->width);
+    int r = p->turn.transpose ? resize_target(w, h, p->limits.cell_px, p->limits.min_pixels,
+                                              (double)p->limits.max_pixels, &p->height, &p->width)
+                              : resize_target(h, w, p->limits.cell_px, p->limits.min_pixels,
+                                              (double)p->limits.max_pixels, &p->height, &p->width);
     if (r != 0)
         return error_set(err, EINVAL, EX_DATAERR,
                          "pictures of %d x %d pixels cannot be sized for the model (%s)", w, h,
                          r == RESIZE_ASPECT ? "one side is over 200 times the other"
                                             : "see min_pixels and max_pixels");
-    int to_w = p->transpose ? p->height : p->width, to_h = p->transpose ? p->width : p->height;
+    int to_w = p->turn.transpose ? p->height : p->width,
+        to_h = p->turn.transpose ? p->width : p->height;
     r = resizer_new(h, w, to_h, to_w, &p->resizer);
     size_t bytes = (size_t)p->width * (size_t)p->height * 3;
     p->resized = mem_new_aligned(bytes, 1);
-    if (p->transpose || p->flip_x || p->flip_y)
+    bool turned = p->turn.transpose || p->turn.flip_x || p->turn.flip_y;
+    if (turned)
         p->rotated = mem_new_aligned(bytes, 1);
     if (r == -EINVAL)
         return error_set(err, EINVAL, EX_DATAERR, "pictures of %d x %d pixels are too large", w, h);
-    if (r < 0 || !p->resized || ((p->transpose || p->flip_x || p->flip_y) && !p->rotated))
+    if (r == 0 && p->limits.n_shapes > 0)
+        r = mask_new(p->limits.shapes, p->limits.n_shapes, p->turn, w, h, &p->mask);
+    if (r < 0 || !p->resized || (turned && !p->rotated))
         return error_set(err, ENOMEM, EX_OSERR, "no memory for pictures of %d x %d pixels", w, h);
     return 0;
 }
@@ -143,8 +160,8 @@ void picture_size(const Picture *p, int *width, int *height)
 void picture_source_size(const Picture *p, int *width, int *height)
 {
     int w = GST_VIDEO_INFO_WIDTH(&p->in), h = GST_VIDEO_INFO_HEIGHT(&p->in);
-    *width = p->transpose ? h : w;
-    *height = p->transpose ? w : h;
+    *width = p->turn.transpose ? h : w;
+    *height = p->turn.transpose ? w : h;
 }
 
 static const uint8_t *rotate(Picture *p)
@@ -152,13 +169,13 @@ static const uint8_t *rotate(Picture *p)
     if (!p->rotated)
         return p->resized;
     int w = p->width, h = p->height;
-    size_t in_stride = (size_t)(p->transpose ? h : w) * 3;
+    size_t in_stride = (size_t)(p->turn.transpose ? h : w) * 3;
     uint8_t *out = p->rotated;
     for (int y = 0; y < h; y++)
         for (int x = 0; x < w; x++, out += 3) {
-            int sx = p->flip_x ? w - 1 - x : x, sy = p->flip_y ? h - 1 - y : y;
-            size_t row = (size_t)(p->transpose ? sx : sy),
-                   column = (size_t)(p->transpose ? sy : sx);
+            int sx = p->turn.flip_x ? w - 1 - x : x, sy = p->turn.flip_y ? h - 1 - y : y;
+            size_t row = (size_t)(p->turn.transpose ? sx : sy),
+                   column = (size_t)(p->turn.transpose ? sy : sx);
             memcpy(out, p->resized + row * in_stride + column * 3, 3);
         }
     return p->rotated;
@@ -181,6 +198,9 @@ int picture_convert(Picture *p, GstSample *sample, Frame *frame, Error *err)
         return error_set(err, ENOMEM, EX_OSERR, "no memory for a picture");
     }
     gst_video_converter_frame(p->converter, &in, &rgb);
+    if (p->mask)
+        mask_blank(p->mask, GST_VIDEO_FRAME_PLANE_DATA(&rgb, 0),
+                   (size_t)GST_VIDEO_FRAME_PLANE_STRIDE(&rgb, 0));
     resizer_run(p->resizer, GST_VIDEO_FRAME_PLANE_DATA(&rgb, 0),
                 (size_t)GST_VIDEO_FRAME_PLANE_STRIDE(&rgb, 0), p->resized);
     gst_video_frame_unmap(&rgb);
@@ -188,7 +208,37 @@ int picture_convert(Picture *p, GstSample *sample, Frame *frame, Error *err)
     frame->rgb = (uint8_t *)rotate(p);
     frame->width = p->width;
     frame->height = p->height;
+    if (!p->gate)
+        return 0;
+    GateLook look;
+    if (gate_look(p->gate, frame->pts_us, frame->rgb, p->width, p->height, &look) < 0)
+        return error_set(err, ENOMEM, EX_OSERR, "no memory for the gate");
+    frame->cells = look.cells;
+    frame->n_cells = look.n_cells;
+    frame->n_kept = look.n_kept;
+    frame->n_changed = look.n_changed;
     return 0;
+}
+
+uint32_t picture_frames_for_tokens(const Picture *p, uint32_t tokens)
+{
+    uint64_t cell = (uint64_t)p->limits.cell_px * (uint64_t)p->limits.cell_px;
+    uint64_t cells = (uint64_t)p->width * (uint64_t)p->height / cell;
+    if (tokens == 0 || cells == 0)
+        return 0;
+    uint64_t frames = 2 * (uint64_t)tokens / cells;
+    return frames < 1 ? 1 : frames > UINT32_MAX ? UINT32_MAX : (uint32_t)frames;
+}
+
+void picture_mask_motion(const Picture *p, Motion *motion)
+{
+    motion_set_mask(motion, p->limits.shapes, p->limits.n_shapes, p->turn);
+}
+
+void picture_lost(Picture *p)
+{
+    if (p->gate)
+        gate_reset(p->gate);
 }
 
 float picture_motion(Motion *m, int64_t pts_us, GstSample *sample)

@@ -17,6 +17,10 @@ typedef struct Picture Picture; /* holds converter, resizer and buffers; belongs
 typedef struct PictureLimits {
     int cell_px;
     int64_t min_pixels, max_pixels;
+    const MaskShape *shapes; /* [n_shapes] never looked at; as long-lived as the Picture */
+    size_t n_shapes;
+    float gate_sensitivity;
+    int64_t gate_refresh_us; /* 0: no gate */
 } PictureLimits;
 
 Picture *picture_new(const PictureLimits *limits);
@@ -30,7 +34,18 @@ int picture_prepare(Picture *p, GstCaps *caps, Error *err);
 void picture_size(const Picture *p, int *width, int *height);        /* as sent to the model */
 void picture_source_size(const Picture *p, int *width, int *height); /* after rotation */
 
-/* Fills frame->rgb (borrowed until the next call), width and height. */
+/* Frames a minute for this many visual tokens a minute (two frames share those of a grid), at the
+ * size prepared; at least 1; 0 when tokens is 0. */
+uint32_t picture_frames_for_tokens(const Picture *p, uint32_t tokens);
+
+/* What is not looked at, for motion_measure of raw pictures. */
+void picture_mask_motion(const Picture *p, Motion *motion);
+
+/* What was converted last did not reach the model: the gate begins anew. */
+void picture_lost(Picture *p);
+
+/* Fills frame->rgb (borrowed until the next call), width and height; and what the gate found, if
+ * there is one (frame->pts_us must be set before). */
 int picture_convert(Picture *p, GstSample *sample, Frame *frame, Error *err);
 
 /* Motion of a raw picture; negative when its format has no 8-bit luma to look at. */

@@ -49,6 +49,12 @@ struct Reader {
     int64_t missing_bytes;
     bool is_mp4; /* set by the demuxer's thread before the first picture */
     bool ended;
+    Frame still;        /* nothing changed in it: returned only if something does in the next */
+    uint8_t *still_rgb; /* [still.height, still.width, 3], then an empty bitmap of its cells */
+    size_t still_bytes;
+    Frame next; /* converted already */
+    bool has_still, has_next;
+    uint64_t n_still;
 };
 
 /* Sound and subtitles are not decoded: their pads come out as they are. */
@@ -307,6 +313,9 @@ static int begin(Reader *r, Error *err)
     GstVideoInfo video;
     if (gst_video_info_from_caps(&video, gst_sample_get_caps(sample)) && video.fps_d > 0)
         r->info.fps = (double)video.fps_n / video.fps_d;
+    sampler_set_budget(&r->sampler,
+                       picture_frames_for_tokens(r->picture, r->options.max_tokens_per_minute));
+    picture_mask_motion(r->picture, &r->motion); /* its orientation is known now */
     picture_source_size(r->picture, &r->info.width, &r->info.height);
     gint64 duration_ns = 0;
     if (gst_element_query_duration(r->pipeline, GST_FORMAT_TIME, &duration_ns) && duration_ns > 0)
@@ -340,8 +349,13 @@ int reader_open(const char *path, const ReaderOptions *options, Reader **reader,
         return error_set(err, ENOMEM, EX_OSERR, "%s: no memory", path);
     r->options = *options;
     r->path = strdup(path);
-    r->picture =
-        picture_new(&(PictureLimits){options->cell_px, options->min_pixels, options->max_pixels});
+    r->picture = picture_new(&(PictureLimits){.cell_px = options->cell_px,
+                                              .min_pixels = options->min_pixels,
+                                              .max_pixels = options->max_pixels,
+                                              .shapes = options->shapes,
+                                              .n_shapes = options->n_shapes,
+                                              .gate_sensitivity = options->gate_sensitivity,
+                                              .gate_refresh_us = options->gate_refresh_us});
     if (options->fps_min > 0 && options->fps_max > 0 && options->fps > 0)
         sampler_init(&r->sampler, options->fps_min, options->fps, options->fps_max);
     else
@@ -377,6 +391,7 @@ void reader_free(Reader *r)
     g_clear_object(&r->sink);
     g_clear_object(&r->pipeline);
     picture_free(r->picture);
+    free(r->still_rgb);
     free(r->path);
     free(r);
 }
@@ -419,7 +434,7 @@ static int at_end(Reader *r, Error *err)
     return READER_END;
 }
 
-int reader_next(Reader *r, Frame *frame, Error *err)
+static int next_frame(Reader *r, Frame *frame, Error *err)
 {
     const ReaderOptions *o = &r->options;
     while (!r->ended) {
@@ -460,4 +475,64 @@ int reader_next(Reader *r, Frame *frame, Error *err)
         return result;
     }
     return READER_END;
+}
+
+static int keep_still(Reader *r, const Frame *frame, Error *err)
+{
+    size_t rgb_bytes = (size_t)frame->width * (size_t)frame->height * 3;
+    size_t cell_bytes = (frame->n_cells + 7) / 8;
+    r->n_still += r->has_still;
+    r->has_still = false;
+    if (rgb_bytes + cell_bytes > r->still_bytes) {
+        free(r->still_rgb);
+        r->still_bytes = 0;
+        r->still_rgb = mem_new_aligned(rgb_bytes + cell_bytes, 1);
+        if (!r->still_rgb)
+            return error_set(err, ENOMEM, EX_OSERR, "%s: no memory", r->path);
+        r->still_bytes = rgb_bytes + cell_bytes;
+    }
+    memcpy(r->still_rgb, frame->rgb, rgb_bytes);
+    memset(r->still_rgb + rgb_bytes, 0, cell_bytes);
+    r->still = *frame;
+    r->still.rgb = r->still_rgb;
+    r->still.cells = r->still_rgb + rgb_bytes;
+    r->has_still = true;
+    return 0;
+}
+
+int reader_next(Reader *r, Frame *frame, Error *err)
+{
+    if (r->has_next) {
+        r->has_next = false;
+        *frame = r->next;
+        return 0;
+    }
+    for (;;) {
+        int result = next_frame(r, frame, err);
+        if (result == READER_END && r->has_still) {
+            r->has_still = false;
+            *frame = r->still;
+            return 0;
+        }
+        if (result != 0)
+            return result;
+        if (frame->n_cells > 0 && frame->n_kept == 0) {
+            if ((result = keep_still(r, frame, err)) < 0)
+                return result;
+            continue;
+        }
+        if (r->has_still && frame->n_changed > 0) {
+            r->next = *frame;
+            r->has_next = true;
+            *frame = r->still;
+        }
+        r->n_still += r->has_still && !r->has_next;
+        r->has_still = false;
+        return 0;
+    }
+}
+
+uint64_t reader_still(const Reader *reader)
+{
+    return reader->n_still;
 }

@@ -14,6 +14,7 @@
 
 #include "base/err.h"
 #include "pipeline/frame.h"
+#include "pipeline/mask.h"
 
 typedef struct Reader Reader;
 
@@ -21,6 +22,11 @@ typedef struct ReaderOptions {
     double fps;  /* sampled at this rate, by presentation time; 0: every picture */
     int cell_px; /* 28 */
     int64_t min_pixels, max_pixels;
+    const MaskShape *shapes; /* [n_shapes] never looked at; outlive the reader */
+    size_t n_shapes;
+    float gate_sensitivity;         /* see gate.h */
+    int64_t gate_refresh_us;        /* 0: no gate */
+    uint32_t max_tokens_per_minute; /* picture_frames_for_tokens; 0: no bound */
     int64_t start_utc_us; /* configured UTC of the first picture; 0: from the container, if there */
     int64_t start_utc_err_us;
     int64_t from_pts_us;     /* pictures before this are not returned (seeks); 0: from the begin */
@@ -47,9 +53,13 @@ int reader_open(const char *path, const ReaderOptions *options, Reader **reader,
 void reader_free(Reader *reader);
 const ReaderInfo *reader_info(const Reader *reader);
 
-/* The next sampled frame; frame->rgb is borrowed until the next call. 0, READER_END, or -errno. A
+/* The next sampled frame; frame->rgb is borrowed until the next call. With a gate, frames in which
+ * nothing changed are left out, but for the one before a change. 0, READER_END, or -errno. A
  * file that breaks off in the middle gives what could be decoded, then an error. */
 int reader_next(Reader *reader, Frame *frame, Error *err);
+
+/* Frames left out so far because nothing had changed. */
+uint64_t reader_still(const Reader *reader);
 
 /* Pictures decoded so far, and the pts of the last one. */
 void reader_position(const Reader *reader, uint64_t *decoded, int64_t *pts_us);

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 
 #include <math.h>
+#include <string.h>
 
 /* Containers round pts to a millisecond or so; a picture this much early still counts. */
 #define SLACK_US 1500
@@ -14,6 +15,7 @@ static const double MOTION_SOME = 0.004;
 static const double STILL_BEFORE_MIN_S = 4.0;
 static const double RISE_S = 0.15; /* time constants of the rate */
 static const double FALL_S = 1.5;
+static const double SPREAD_S = 10.0; /* over which what is left of the budget is spread */
 
 void sampler_init(Sampler *s, double fps_min, double fps_base, double fps_max)
 {
@@ -36,6 +38,53 @@ void sampler_reset(Sampler *s)
     s->rate = s->fps_base;
     s->still_s = 0;
 }
+
+void sampler_set_budget(Sampler *s, uint32_t frames_per_minute)
+{
+    s->frames_per_minute = frames_per_minute;
+}
+
+/* --- the budget --- */
+
+static void forget_spent(Sampler *s, int64_t pts_us)
+{
+    int64_t second = pts_us / US_PER_S;
+    if (second < s->second || second - s->second >= SAMPLER_SECONDS) {
+        memset(s->spent, 0, sizeof s->spent);
+        s->spent_sum = 0;
+        s->second = second;
+    }
+    while (s->second < second) {
+        uint32_t *oldest = &s->spent[++s->second % SAMPLER_SECONDS];
+        s->spent_sum -= *oldest;
+        *oldest = 0;
+    }
+}
+
+static void spend(Sampler *s)
+{
+    s->spent[s->second % SAMPLER_SECONDS]++;
+    s->spent_sum++;
+}
+
+/* Frames a second that the budget allows now. */
+static double allowed(const Sampler *s)
+{
+    if (s->frames_per_minute == 0)
+        return INFINITY;
+    if (s->spent_sum >= s->frames_per_minute)
+        return 0;
+    return (s->frames_per_minute - s->spent_sum) / SPREAD_S;
+}
+
+/* A fixed rate that the budget lets be: spent evenly, 60 s of it leave more than SPREAD_S of it. */
+static bool is_fixed(const Sampler *s)
+{
+    return s->fixed && (s->frames_per_minute == 0 || s->fps_base <= 0 ||
+                        s->fps_base * (SAMPLER_SECONDS + SPREAD_S) <= s->frames_per_minute);
+}
+
+/* --- the rules --- */
 
 static bool pass_fixed(Sampler *s, int64_t pts_us)
 {
@@ -65,7 +114,7 @@ static void follow(Sampler *s, double elapsed_s, float motion)
     s->rate += (wanted - s->rate) * (1.0 - exp(-elapsed_s / time_constant));
 }
 
-bool sampler_pass(Sampler *s, int64_t pts_us, float motion)
+static bool pass(Sampler *s, int64_t pts_us, float motion)
 {
     if (s->started && pts_us < s->last_pts_us - US_PER_S)
         sampler_reset(s);
@@ -75,21 +124,33 @@ bool sampler_pass(Sampler *s, int64_t pts_us, float motion)
         s->last_passed_us = pts_us;
         /* The multiple before a first picture that begins in between is due too. */
         s->next = (int64_t)floor((double)(pts_us + SLACK_US) * s->fps_base / (double)US_PER_S);
-        if (s->fixed)
+        if (is_fixed(s))
             return pass_fixed(s, pts_us);
         return true;
     }
     double elapsed_s = (double)(pts_us - s->last_pts_us) / (double)US_PER_S;
     s->last_pts_us = pts_us;
-    if (s->fixed)
+    if (is_fixed(s))
         return pass_fixed(s, pts_us);
     follow(s, elapsed_s > 0 ? elapsed_s : 0, motion);
-    double due_us = (double)s->last_passed_us + (double)US_PER_S / s->rate;
+    double rate = fmin(s->rate, allowed(s));
+    if (rate <= 0)
+        return false;
+    double due_us = (double)s->last_passed_us + (double)US_PER_S / rate;
     if ((double)(pts_us + SLACK_US) < due_us)
         return false;
     /* Keep the cadence while pictures come as expected, so that 4 of 10 pictures a second are 4
      * and not 3.3; after a gap begin from here. */
     s->last_passed_us =
-        (double)pts_us - due_us < (double)US_PER_S / s->rate ? (int64_t)due_us : pts_us;
+        (double)pts_us - due_us < (double)US_PER_S / rate ? (int64_t)due_us : pts_us;
     return true;
+}
+
+bool sampler_pass(Sampler *s, int64_t pts_us, float motion)
+{
+    forget_spent(s, pts_us > 0 ? pts_us : 0);
+    bool passed = pass(s, pts_us, motion);
+    if (passed)
+        spend(s);
+    return passed;
 }

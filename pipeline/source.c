@@ -42,6 +42,7 @@ struct Source {
     atomic_bool unsupported;
     char unsupported_name[64]; /* set before `unsupported` */
     atomic_llong last_data_us;
+    atomic_uint budget; /* frames a minute */
     int64_t opened_us;
     /* Only in the decoder's thread. */
     Sampler sampler;
@@ -87,6 +88,11 @@ bool source_pull(Source *s, SourceFrame *frame)
     return any;
 }
 
+void source_set_budget(Source *s, uint32_t frames_per_minute)
+{
+    atomic_store(&s->budget, frames_per_minute);
+}
+
 SourceStats source_stats(Source *s)
 {
     pthread_mutex_lock(&s->lock);
@@ -130,6 +136,7 @@ static GstFlowReturn on_picture(GstAppSink *sink, gpointer data)
         }
         if (!s->sampler.fixed)
             frame.motion = picture_motion(&s->motion, frame.pts_us, sample);
+        sampler_set_budget(&s->sampler, atomic_load(&s->budget));
         usable = sampler_pass(&s->sampler, frame.pts_us, frame.motion);
         frame.motion = frame.motion > 0 ? frame.motion : 0;
     }
@@ -316,6 +323,7 @@ int source_open(const SourceOptions *options, Source **source, Error *err)
     pthread_mutex_init(&s->lock, NULL);
     s->options = *options;
     sampler_init(&s->sampler, options->fps_min, options->fps_base, options->fps_max);
+    motion_set_mask(&s->motion, options->shapes, options->n_shapes, (MaskTurn){0});
     s->opened_us = s->last_clean_us = clock_monotonic_us();
     s->ntp_caps = gst_caps_new_empty_simple("timestamp/x-ntp");
     s->pipeline = gst_pipeline_new("source");

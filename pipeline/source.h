@@ -16,6 +16,7 @@
 #define WHEN_PIPELINE_SOURCE_H
 
 #include "base/err.h"
+#include "pipeline/mask.h"
 #include "pipeline/sampler.h"
 
 #include <gst/gst.h>
@@ -31,6 +32,8 @@ typedef struct SourceOptions {
     const char *user, *password;
     const char *transport; /* "tcp" or "udp" */
     double fps_min, fps_base, fps_max;
+    const MaskShape *shapes; /* [n_shapes] motion in there does not count */
+    size_t n_shapes;
     int64_t stall_us;
     int wake_fd; /* eventfd: written when a picture waits */
     /* Compressed video, from a GStreamer thread; NULL: not wanted. Must not block. */
@@ -71,6 +74,9 @@ void source_close(Source *source); /* NULL is fine */
 
 /* The oldest picture that waits: true, or false when there is none. */
 bool source_pull(Source *source, SourceFrame *frame);
+
+/* At most so many pictures a minute pass; 0: no bound. */
+void source_set_budget(Source *source, uint32_t frames_per_minute);
 
 /* SOURCE_RUNNING, or what ended it, with one line in reason. */
 SourceFault source_check(Source *source, char *reason, size_t size);

@@ -58,6 +58,59 @@ static void test_sampled(void **state)
     reader_free(r);
 }
 
+/* Pixels behind the mask never come; a gate leaves out what does not change, but shows the frame
+ * before each change. */
+static void test_mask_and_gate(void **state)
+{
+    (void)state;
+    static const float left[] = {0, 0, 0.5f, 0, 0.5f, 1, 0, 1}, all[] = {0, 0, 1, 0, 1, 1, 0, 1};
+    MaskShape shape = {left, 4};
+    ReaderOptions o = options(2);
+    o.shapes = &shape;
+    o.n_shapes = 1;
+    Frame f;
+    Error err = {0};
+    Reader *r = open_at(camera, &o);
+    assert_int_equal(reader_next(r, &f, &err), 0);
+    for (int y = 0; y < f.height; y++)
+        for (int x = 0; x < f.width; x++) {
+            const uint8_t *p = f.rgb + (y * f.width + x) * 3;
+            bool blank = p[0] == MASK_LEVEL && p[1] == MASK_LEVEL && p[2] == MASK_LEVEL;
+            assert_true(x < f.width / 2 ? blank : 1);
+        }
+    assert_true(f.n_cells == 0 && !f.cells);
+    reader_free(r);
+
+    size_t n[2] = {0}, lone = 0;
+    for (int k = 0; k < 2; k++) {
+        shape.xy = k ? all : left;
+        o.gate_sensitivity = 1;
+        o.gate_refresh_us = 2 * US_PER_S;
+        r = open_at(camera, &o);
+        int64_t last_us = -1, before_us = 0;
+        for (; reader_next(r, &f, &err) == 0; n[k]++) {
+            assert_int_equal(f.n_cells, 16 * 8);
+            assert_true(f.pts_us > last_us && f.pts_us - last_us <= 2 * US_PER_S + 1);
+            size_t bits = 0;
+            for (size_t i = 0; i < f.n_cells; i++)
+                bits += f.cells[i / 8] >> i % 8 & 1;
+            assert_int_equal(bits, f.n_kept);
+            /* A change is seen half a second after what was before it. */
+            if (f.n_changed > 0 && last_us >= 0)
+                assert_true(f.pts_us - last_us == US_PER_S / 2);
+            lone += f.n_kept == 0;
+            before_us = last_us;
+            last_us = f.pts_us;
+        }
+        assert_int_equal(last_us, 59500000); /* its end is known */
+        assert_true(before_us > 0);
+        assert_int_equal(n[k] + reader_still(r), 120);
+        reader_free(r);
+    }
+    assert_true(n[0] < 115 && lone > 3);
+    assert_int_equal(n[1], 60 / 2 + 1); /* nothing to be seen: refreshed alone, and the end */
+}
+
 /* What is read from the middle is what lies there. */
 static void test_span(void **state)
 {
@@ -239,10 +292,10 @@ int main(int argc, char **argv)
     camera_size = fread(camera_bytes, 1, 4 << 20, f);
     fclose(f);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sampled),        cmocka_unit_test(test_span),
-        cmocka_unit_test(test_follows_motion), cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_broken_off),     cmocka_unit_test(test_name),
-        cmocka_unit_test(test_utc_of_name)};
+        cmocka_unit_test(test_sampled), cmocka_unit_test(test_mask_and_gate),
+        cmocka_unit_test(test_span),    cmocka_unit_test(test_follows_motion),
+        cmocka_unit_test(test_refused), cmocka_unit_test(test_broken_off),
+        cmocka_unit_test(test_name),    cmocka_unit_test(test_utc_of_name)};
     int failed = cmocka_run_group_tests(tests, make_scratch, drop_scratch);
     free(camera_bytes);
     return failed;

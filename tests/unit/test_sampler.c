@@ -85,10 +85,62 @@ static void test_limits_pulled_to_base(void **state)
     assert_int_equal(run(&s, 0, 10, 1), 20);
 }
 
+/* No 60 s have more than the budget; what there is of it is used; it is spent smoothly. */
+static void check_budget(Sampler *s, uint32_t budget, int seconds, const float *motion)
+{
+    enum { MOST = 25 * 600 };
+    static int64_t passed[MOST];
+    size_t n = 0;
+    for (int i = 0; i < seconds * 25; i++)
+        if (sampler_pass(s, i * S / 25, motion[i / 25 / 60]))
+            passed[n++] = i * S / 25;
+    for (size_t i = 0, j = 0; i < n; i++) {
+        while (passed[i] - passed[j] >= 60 * S)
+            j++;
+        assert_true(i - j + 1 <= budget);
+    }
+    /* In the last minute, which is steady. */
+    size_t last = 0;
+    int64_t gap = 0;
+    for (size_t i = 1; i < n; i++)
+        if (passed[i] >= (seconds - 60) * S) {
+            last++;
+            gap = passed[i] - passed[i - 1] > gap ? passed[i] - passed[i - 1] : gap;
+        }
+    assert_true(last >= budget * 3 / 4);
+    if (gap > 4 * 60 * S / (int64_t)last) /* an even spacing, four times */
+        fail_msg("a gap of %g s with %zu frames a minute", (double)gap / 1e6, last);
+}
+
+static void test_budget(void **state)
+{
+    (void)state;
+    Sampler s;
+    static const float moving[] = {1, 1, 1, 1}, burst[] = {0, 0, 1, 1, 1};
+    sampler_init(&s, 0.5, 2, 8);
+    sampler_set_budget(&s, 60);
+    check_budget(&s, 60, 240, moving);
+    sampler_init(&s, 0.5, 2, 8);
+    sampler_set_budget(&s, 60);
+    check_budget(&s, 60, 300, burst);
+    sampler_init(&s, 4, 4, 4); /* a fixed rate that is too high */
+    sampler_set_budget(&s, 100);
+    check_budget(&s, 100, 240, moving);
+    sampler_init(&s, 2, 2, 2); /* one that is not: as without a budget */
+    sampler_set_budget(&s, 200);
+    assert_int_equal(run(&s, 0, 100, 1), 200);
+    sampler_set_budget(&s, 0);
+    sampler_init(&s, 0.5, 2, 8);
+    sampler_set_budget(&s, 60); /* after a quiet time a burst gets its full rate at first */
+    run(&s, 0, 60, 0);
+    assert_in_range(run(&s, 60, 62, 1), 5, 16);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_fixed), cmocka_unit_test(test_fixed_rounded_and_gaps),
-        cmocka_unit_test(test_motion), cmocka_unit_test(test_limits_pulled_to_base)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_fixed),
+                                       cmocka_unit_test(test_fixed_rounded_and_gaps),
+                                       cmocka_unit_test(test_motion), cmocka_unit_test(test_budget),
+                                       cmocka_unit_test(test_limits_pulled_to_base)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
