@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "model/checkpoint.h"
 #include "model/engine_private.h"
 #include "model/memory.h"
 
@@ -72,9 +73,8 @@ static int check_memory(const char *directory, const Safetensors *tensors, GemmD
     uint64_t available = memory_available_bytes();
     if (needed <= available)
         return 0;
-    return error_set(err, ENOMEM, EX_OSERR,
-                     "%s: this model needs about %.2f GiB of memory and %.2f GiB are available: %s",
-                     directory, (double)needed / (1 << 30), (double)available / (1 << 30),
+    return error_set(err, ENOMEM, EX_OSERR, "%s: needs %.1f GiB, %.1f available: %s", directory,
+                     (double)needed / (1 << 30), (double)available / (1 << 30),
                      dtype == GEMM_F32 ? "use dtype bf16, close other programs, or use a smaller "
                                          "model"
                                        : "close other programs, or use a smaller model");
@@ -118,6 +118,8 @@ static int load(Engine *e, const char *directory, const EngineOptions *options, 
     _cleanup_(safetensorsp) Safetensors *tensors = NULL;
     _cleanup_(lorap) Lora *lora = NULL;
     r = safetensors_open(directory, "model", &tensors, err);
+    if (r == 0)
+        r = checkpoint_check(&e->hparams, tensors, err);
     if (r == 0 && options->lora)
         r = lora_open(options->lora, &lora, err);
     Weights w = {.tensors = tensors,

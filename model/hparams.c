@@ -138,12 +138,13 @@ static int read_rope(const File *file, const json_t *config, TextHparams *text)
     return r < 0 ? r : get_real(file, rope, "rope_theta", theta, 1, 1e12, &text->rope_theta);
 }
 
+/* What a key says when it is absent is what the reference's configuration class says. */
 static int read_text(const File *file, TextHparams *text)
 {
     const json_t *config = json_object_get(file->json, "text_config");
     if (!json_is_object(config))
         config = file->json;
-    double eps = 1e-6;
+    double eps = 1e-5;
     int r = get_int(file, config, "hidden_size", -1, 8, 65536, &text->hidden);
     if (r == 0)
         r = get_int(file, config, "intermediate_size", -1, 1, 1 << 20, &text->intermediate);
@@ -162,7 +163,7 @@ static int read_text(const File *file, TextHparams *text)
         r = get_int(file, config, "max_position_embeddings", 32768, 16, 1 << 26,
                     &text->max_positions);
     if (r == 0)
-        r = get_real(file, config, "rms_norm_eps", 1e-6, 0, 1, &eps);
+        r = get_real(file, config, "rms_norm_eps", eps, 0, 1, &eps);
     if (r == 0)
         r = need_silu(file, config);
     if (r < 0)
@@ -228,7 +229,7 @@ static int read_vision(const File *file, const TextHparams *text, VisionHparams 
         r = get_int(file, config, "out_hidden_size", text->hidden, text->hidden, text->hidden,
                     &vision->out_hidden);
     if (r == 0)
-        r = get_real(file, config, "tokens_per_second", 2, 1e-3, 1e4, &vision->tokens_per_second);
+        r = get_real(file, config, "tokens_per_second", 4, 1e-3, 1e4, &vision->tokens_per_second);
     if (r == 0)
         r = get_real(file, json_object_get(config, "rope_parameters"), "rope_theta", 10000, 1, 1e12,
                      &vision->rope_theta);
@@ -292,10 +293,6 @@ static int read_config(const char *directory, Hparams *h, Error *err)
         r = read_token(&file, "image_token_id", h->text.vocab, &h->image_token);
     if (r == 0)
         r = read_token(&file, "video_token_id", h->text.vocab, &h->video_token);
-    if (r == 0)
-        r = read_token(&file, "vision_start_token_id", h->text.vocab, &h->vision_start_token);
-    if (r == 0)
-        r = read_token(&file, "vision_end_token_id", h->text.vocab, &h->vision_end_token);
     if (r < 0)
         return r;
     /* One end token, until generation_config.json says better. */

@@ -50,7 +50,7 @@ typedef struct Hparams {
     VisionHparams vision;
     PixelHparams image;
     PixelHparams video; /* = image when the directory has no video_preprocessor_config.json */
-    int32_t image_token, video_token, vision_start_token, vision_end_token;
+    int32_t image_token, video_token;
     int32_t eos[HPARAMS_MAX_EOS];
     int n_eos;                /* >= 1 */
     float repetition_penalty; /* 1: none */

@@ -242,22 +242,28 @@ static int open_file(Safetensors *s, const char *path, Error *err)
     return parse_file(map.path, map.bytes, map.size, s, err);
 }
 
-/* Shards named by the index, each once. A shard's name is a plain file name: the index comes from
- * outside and must not lead elsewhere. */
-static int open_index(Safetensors *s, const char *index_path, Error *err)
+static int by_name(const void *a, const void *b)
 {
-    _cleanup_free_ char *text = NULL;
-    size_t size, n_shards = 0;
-    int r = file_read(index_path, MAX_HEADER_BYTES, &text, &size, err);
-    if (r < 0)
-        return r;
-    json_error_t json_error;
-    json_t *index = json_loadb(text, size, 0, &json_error);
-    const json_t *map = json_object_get(index, "weight_map");
-    if (!json_is_object(map)) {
-        json_decref(index);
-        return damaged(index_path, NULL, "no JSON object with a weight_map", err);
-    }
+    return strcmp(((const Tensor *)a)->name, ((const Tensor *)b)->name);
+}
+
+/* Sorts the tensors by name; each may be there once. */
+static int sort_tensors(Safetensors *s, Error *err)
+{
+    if (s->n)
+        qsort(s->tensors, s->n, sizeof *s->tensors, by_name);
+    for (size_t i = 1; i < s->n; i++)
+        if (strcmp(s->tensors[i - 1].name, s->tensors[i].name) == 0)
+            return damaged(s->tensors[i].file, s->tensors[i].name, "it is there twice", err);
+    return 0;
+}
+
+/* Opens each shard that the map names, once. A shard's name is a plain file name: the index comes
+ * from outside and must not lead elsewhere. */
+static int open_shards(Safetensors *s, const char *index_path, const json_t *map, Error *err)
+{
+    size_t n_shards = 0;
+    int r = 0;
     json_t *seen = json_object(), *shard;
     const char *tensor_name;
     json_object_foreach((json_t *)map, tensor_name, shard)
@@ -284,13 +290,64 @@ static int open_index(Safetensors *s, const char *index_path, Error *err)
             break;
     }
     json_decref(seen);
-    json_decref(index);
     return r;
 }
 
-static int by_name(const void *a, const void *b)
+static int not_the_shards(const char *index_path, const char *tensor, const char *what,
+                          const char *shard, Error *err)
 {
-    return strcmp(((const Tensor *)a)->name, ((const Tensor *)b)->name);
+    return error_set(err, EINVAL, EX_DATAERR,
+                     "%s: tensor %.120s %s %.200s: the index belongs to other shards (download all "
+                     "of them again)",
+                     index_path, tensor, what, shard);
+}
+
+/* The index and the sorted tensors of its shards say the same. */
+static int check_index(const Safetensors *s, const char *index_path, const json_t *map, Error *err)
+{
+    const char *name;
+    json_t *shard;
+    _cleanup_free_ bool *listed = mem_new_array(s->n ? s->n : 1, sizeof *listed);
+    if (!listed)
+        return error_set(err, ENOMEM, EX_OSERR, "%s: no memory", index_path);
+    json_object_foreach((json_t *)map, name, shard)
+    {
+        _cleanup_free_ char *canonical = canonical_name(name);
+        const Tensor *found;
+        if (!canonical)
+            return error_set(err, ENOMEM, EX_OSERR, "%s: no memory", index_path);
+        if (safetensors_find(s, canonical, &found) != 0 ||
+            strcmp(strrchr(found->file, '/') + 1, json_string_value(shard)) != 0)
+            return not_the_shards(index_path, name, "is not in", json_string_value(shard), err);
+        listed[found - s->tensors] = true;
+    }
+    for (size_t i = 0; i < s->n; i++)
+        if (!listed[i])
+            return not_the_shards(index_path, s->tensors[i].name, "is not listed but in",
+                                  s->tensors[i].file, err);
+    return 0;
+}
+
+static int open_index(Safetensors *s, const char *index_path, Error *err)
+{
+    _cleanup_free_ char *text = NULL;
+    size_t size;
+    int r = file_read(index_path, MAX_HEADER_BYTES, &text, &size, err);
+    if (r < 0)
+        return r;
+    json_error_t json_error;
+    json_t *index = json_loadb(text, size, JSON_REJECT_DUPLICATES, &json_error);
+    const json_t *map = json_object_get(index, "weight_map");
+    if (!json_is_object(map))
+        r = damaged(index_path, NULL, "no JSON object with a weight_map", err);
+    if (r == 0)
+        r = open_shards(s, index_path, map, err);
+    if (r == 0)
+        r = sort_tensors(s, err);
+    if (r == 0)
+        r = check_index(s, index_path, map, err);
+    json_decref(index);
+    return r;
 }
 
 int safetensors_open(const char *directory, const char *name, Safetensors **tensors, Error *err)
@@ -306,20 +363,16 @@ int safetensors_open(const char *directory, const char *name, Safetensors **tens
         return error_set(err, ENOMEM, EX_OSERR, "%s: no memory", directory);
     }
     int r;
-    if (access(single, F_OK) == 0)
+    if (access(single, F_OK) == 0) {
         r = open_file(s, single, err);
-    else if (access(index, F_OK) == 0)
+        if (r == 0)
+            r = sort_tensors(s, err);
+    } else if (access(index, F_OK) == 0) {
         r = open_index(s, index, err);
-    else
+    } else {
         r = error_set(err, ENOENT, EX_NOINPUT,
                       "%s: neither %s.safetensors nor %s.safetensors.index.json is there",
                       directory, name, name);
-    if (r == 0) {
-        if (s->n)
-            qsort(s->tensors, s->n, sizeof *s->tensors, by_name);
-        for (size_t i = 1; i < s->n && r == 0; i++)
-            if (strcmp(s->tensors[i - 1].name, s->tensors[i].name) == 0)
-                r = damaged(s->tensors[i].file, s->tensors[i].name, "it is there twice", err);
     }
     if (r < 0) {
         safetensors_free(s);

@@ -34,7 +34,8 @@ typedef struct Safetensors Safetensors;
 enum { SAFETENSORS_NONE = 1 };
 
 /* name is "model" for a checkpoint, "adapter_model" for an adapter. EX_NOINPUT: neither file nor
- * index is there. EX_DATAERR: damaged or an unsupported dtype, with file, tensor and reason. */
+ * index is there. EX_DATAERR: damaged, an index that its shards do not bear out, or an unsupported
+ * dtype, with file, tensor and reason. */
 int safetensors_open(const char *directory, const char *name, Safetensors **tensors, Error *err);
 void safetensors_free(Safetensors *tensors);
 

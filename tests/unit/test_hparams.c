@@ -16,9 +16,7 @@
     "\"in_chans\":3,\"out_hidden_size\":96,\"patch_size\":14,\"spatial_merge_size\":2,"            \
     "\"window_size\":112,\"fullatt_block_indexes\":[1,3],\"tokens_per_second\":2,"                 \
     "\"temporal_patch_size\":2,\"hidden_act\":\"silu\"}"
-#define TOKENS                                                                                     \
-    "\"image_token_id\":90,\"video_token_id\":91,\"vision_start_token_id\":92,"                    \
-    "\"vision_end_token_id\":93,\"eos_token_id\":94"
+#define TOKENS "\"image_token_id\":90,\"video_token_id\":91,\"eos_token_id\":94"
 #define SIZES                                                                                      \
     "\"hidden_size\":96,\"intermediate_size\":136,\"num_hidden_layers\":4,"                        \
     "\"num_attention_heads\":6,\"num_key_value_heads\":2,\"vocab_size\":100,"                      \
@@ -148,7 +146,7 @@ static void test_one_wrong_value(void **state)
         {"\"num_attention_heads\":6", "\"num_attention_heads\":0", "num_attention_heads"},
         {"\"num_key_value_heads\":2", "\"num_key_value_heads\":4", "num_key_value_heads"},
         {"\"vocab_size\":100", "\"vocab_size\":99999999999", "vocab_size"},
-        {"\"vocab_size\":100", "\"vocab_size\":92", "vision_start_token_id"},
+        {"\"vocab_size\":100", "\"vocab_size\":91", "video_token_id"},
         {"[2,3,3]", "[2,3,4]", "mrope_section"},
         {"[2,3,3]", "[8,0]", "mrope_section"},
         {"\"type\":\"mrope\"", "\"type\":\"yarn\"", "yarn"},

@@ -214,7 +214,7 @@ static void test_shards(void **state)
     write_file(&scratch, "model-2.safetensors", "{" T("b", "F32", "[1]", 0, 4) "}", data + 1, 4);
     scratch_write_text(&scratch, "model.safetensors.index.json",
                        "{\"weight_map\":{\"a\":\"model-1.safetensors\",\"b\":"
-                       "\"model-2.safetensors\",\"c\":\"model-1.safetensors\"}}");
+                       "\"model-2.safetensors\"}}");
     assert_int_equal(safetensors_open(scratch.dir, "model", &s, NULL), 0);
     assert_int_equal(safetensors_count(s), 2);
     assert_string_equal(safetensors_at(s, 1)->name, "b");
@@ -233,6 +233,32 @@ static void test_shards(void **state)
         assert_true(err.exit_code != 0);
         if (i >= 2 && i <= 4)
             assert_non_null(strstr(err.text, "plain file name"));
+    }
+    /* An index that its shards do not bear out: the tensor and the shard are named. */
+    static const char *const WRONG[][3] = {
+        {"\"a\":\"model-2.safetensors\",\"b\":\"model-1.safetensors\"", "tensor a is not in",
+         "model-2.safetensors"},
+        {"\"a\":\"model-1.safetensors\",\"b\":\"model-2.safetensors\","
+         "\"c\":\"model-1.safetensors\"",
+         "tensor c is not in", "model-1.safetensors"},
+        {"\"a\":\"model-1.safetensors\",\"c\":\"model-2.safetensors\"", "tensor c is not in",
+         "model-2.safetensors"},
+        {"\"a\":\"model-1.safetensors\",\"b\":\"model-2.safetensors\","
+         "\"b\":\"model-2.safetensors\"",
+         "weight_map", "index.json"},
+        {"\"a\":\"model-3.safetensors\"", "tensor b is not listed", "model-3.safetensors"},
+    };
+    const char both[] = "{" T("a", "F32", "[1]", 0, 4) "," T("b", "F32", "[1]", 4, 8) "}";
+    write_file(&scratch, "model-3.safetensors", both, data, 8);
+    for (size_t i = 0; i < sizeof WRONG / sizeof WRONG[0]; i++) {
+        char text[256];
+        snprintf(text, sizeof text, "{\"weight_map\":{%s}}", WRONG[i][0]);
+        error_clear(&err);
+        scratch_write_text(&scratch, "model.safetensors.index.json", text);
+        assert_true(safetensors_open(scratch.dir, "model", &s, &err) < 0);
+        assert_int_equal(err.exit_code, EX_DATAERR);
+        if (!strstr(err.text, WRONG[i][1]) || !strstr(err.text, WRONG[i][2]))
+            fail_msg("\"%s\" does not say %s, %s", err.text, WRONG[i][1], WRONG[i][2]);
     }
     scratch_deinit(&scratch);
 }
