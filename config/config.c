@@ -52,6 +52,9 @@ static const TableKey CAMERA_KEYS[] = {
     {"url", TABLE_OTHER, 0, 0, 0, NULL},
     {"transport", TABLE_CHOICE, offsetof(CameraConfig, transport), 0, 0, "tcp udp"},
     {"credential", TABLE_TEXT, offsetof(CameraConfig, credential), 0, 0, NULL},
+    {"tls_ca", TABLE_FOLDER, offsetof(CameraConfig, tls_ca), 0, 0, NULL},
+    {"tls_verify", TABLE_YES_NO, offsetof(CameraConfig, tls_verify), 0, 0, NULL},
+    {"retry", TABLE_DURATION, offsetof(CameraConfig, retry_us), SECONDS(0.1), SECONDS(3600), NULL},
     {"fps", TABLE_OTHER, 0, 0, 0, NULL},
     {"start", TABLE_UTC, offsetof(CameraConfig, start_utc_us), 0, 0, NULL},
     {"start_error", TABLE_DURATION, offsetof(CameraConfig, start_utc_err_us), 0, SECONDS(86400),
@@ -144,7 +147,10 @@ static int read_url(TableReader *r, const yaml_node_t *node, const char *name, C
     if (!text)
         return -EINVAL;
     const char *reason;
-    int rc = url_read(text, r->folder, &camera->url, &camera->is_file, &reason);
+    UrlKind kind;
+    int rc = url_read(text, r->folder, &camera->url, &kind, &reason);
+    camera->is_file = kind == URL_FILE;
+    camera->is_folder = kind == URL_FOLDER;
     if (rc == -ENOMEM)
         return table_no_memory(r);
     /* The URL is never repeated: a password may stand in it. */
@@ -162,6 +168,8 @@ static int read_camera(TableReader *r, yaml_node_t *key, yaml_node_t *node, Came
     camera->keep_bytes = UINT64_C(2000000000);
     camera->stall_us = 10 * US_PER_S;
     camera->start_utc_err_us = US_PER_S;
+    camera->tls_verify = true;
+    camera->retry_us = 30 * US_PER_S;
     camera->gate_refresh_us = 2 * US_PER_S;
     TableFound found;
     int rc = table_set_text(r, &camera->transport, "tcp");
@@ -181,7 +189,7 @@ static int read_camera(TableReader *r, yaml_node_t *key, yaml_node_t *node, Came
     if (rc < 0)
         return rc;
     if (!table_value(&found, CAMERA_KEYS, "record"))
-        camera->record = !camera->is_file;
+        camera->record = !camera->is_file && !camera->is_folder;
     yaml_node_t *fps = table_value(&found, CAMERA_KEYS, "fps");
     snprintf(name, sizeof(name), "%sfps", where);
     if (fps && (rc = read_fps(r, fps, name, camera)) < 0)
@@ -198,8 +206,12 @@ static int read_camera(TableReader *r, yaml_node_t *key, yaml_node_t *node, Came
     const char *reason;
     if (credential && value_name(camera->credential, CONFIG_NAME_BYTES, &reason) < 0)
         return table_complain(r, credential, "%scredential: %s", where, reason);
-    if (credential && camera->is_file)
+    if (credential && (camera->is_file || camera->is_folder) && camera->url[0] == '/')
         return table_complain(r, credential, "%scredential: a file needs none (remove it)", where);
+    yaml_node_t *record = table_value(&found, CAMERA_KEYS, "record");
+    if (camera->record && camera->is_folder)
+        return table_complain(r, record, "%srecord: a folder has recordings already (remove it)",
+                              where);
     yaml_node_t *start = table_value(&found, CAMERA_KEYS, "start");
     if (start && !camera->is_file)
         return table_complain(r, start, "%sstart: only a file has one (remove it)", where);
@@ -507,6 +519,7 @@ void config_deinit(Config *config)
         free(config->cameras[i].url);
         free(config->cameras[i].transport);
         free(config->cameras[i].credential);
+        free(config->cameras[i].tls_ca);
         free(config->cameras[i].gate);
         mask_config_deinit(&config->cameras[i]);
     }
@@ -538,6 +551,8 @@ static bool same_text(const char *a, const char *b)
 bool camera_config_equal(const CameraConfig *a, const CameraConfig *b)
 {
     return same_text(a->name, b->name) && same_text(a->url, b->url) && a->is_file == b->is_file &&
+           a->is_folder == b->is_folder && same_text(a->tls_ca, b->tls_ca) &&
+           a->tls_verify == b->tls_verify && a->retry_us == b->retry_us &&
            same_text(a->transport, b->transport) && same_text(a->credential, b->credential) &&
            a->fps_min == b->fps_min && a->fps_base == b->fps_base && a->fps_max == b->fps_max &&
            a->start_utc_us == b->start_utc_us && a->start_utc_err_us == b->start_utc_err_us &&

@@ -28,10 +28,14 @@ typedef struct MaskPolygon {
 
 typedef struct CameraConfig {
     char name[CONFIG_NAME_BYTES]; /* [a-z0-9][a-z0-9_-]*, unique */
-    char *url; /* rtsp://, rtsps://, or an absolute path (relative ones: to the config file) */
-    bool is_file;
+    char *url; /* rtsp(s)://, http(s)://, or an absolute path (relative ones: to the config file) */
+    bool is_file;     /* read once, from begin to end */
+    bool is_folder;   /* files in it are examined as recordings, also those that come later */
     char *transport;  /* "tcp" or "udp" */
     char *credential; /* name of a credential, or NULL: see credential.h */
+    char *tls_ca;     /* a PEM file with the camera's certificate, or who signed it; or NULL */
+    bool tls_verify;
+    int64_t retry_us; /* longest wait before a camera is connected anew */
     double fps_min, fps_base, fps_max;
     int64_t start_utc_us; /* `start:` of a file, 0: none */
     int64_t start_utc_err_us;

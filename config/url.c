@@ -5,6 +5,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -55,15 +56,45 @@ static int read_stream(const char *text, const char *authority, char **url, cons
     return *url ? 0 : -ENOMEM;
 }
 
-int url_read(const char *text, const char *folder, char **url, bool *is_file, const char **reason)
+/* Does the path of an http URL end like a file of video? A playlist (.m3u8) does not. */
+static bool names_a_file(const char *authority)
 {
+    static const char *const ENDS[] = {".mp4", ".m4v",  ".mov", ".mkv", ".webm",
+                                       ".avi", ".mpeg", ".mpg", ".ts",  ".flv"};
+    const char *path = strchr(authority, '/');
+    size_t length = path ? strcspn(path, "?#") : 0;
+    for (size_t i = 0; i < sizeof ENDS / sizeof *ENDS; i++) {
+        size_t n = strlen(ENDS[i]);
+        if (length > n && strncasecmp(path + length - n, ENDS[i], n) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* A path: a folder when it ends in '/', without it then. */
+static UrlKind kind_of_path(char *path)
+{
+    size_t length = strlen(path);
+    if (length == 0 || path[length - 1] != '/')
+        return URL_FILE;
+    while (length > 1 && path[length - 1] == '/')
+        path[--length] = '\0';
+    return URL_FOLDER;
+}
+
+int url_read(const char *text, const char *folder, char **url, UrlKind *kind, const char **reason)
+{
+    static const char *const STREAMS[] = {"rtsp://", "rtsps://", "http://", "https://"};
     *url = NULL;
-    *is_file = false;
-    if (strncasecmp(text, "rtsp://", 7) == 0)
-        return read_stream(text, text + 7, url, reason);
-    if (strncasecmp(text, "rtsps://", 8) == 0)
-        return read_stream(text, text + 8, url, reason);
-    *is_file = true;
+    *kind = URL_STREAM;
+    for (size_t i = 0; i < sizeof STREAMS / sizeof *STREAMS; i++) {
+        size_t n = strlen(STREAMS[i]);
+        if (strncasecmp(text, STREAMS[i], n) != 0)
+            continue;
+        if (i >= 2 && names_a_file(text + n))
+            *kind = URL_FILE;
+        return read_stream(text, text + n, url, reason);
+    }
     if (strncasecmp(text, "file://", 7) == 0) {
         if (text[7] != '/') {
             *reason = "file:// needs a path from the root (file:///srv/video/yard.mp4)";
@@ -77,15 +108,17 @@ int url_read(const char *text, const char *folder, char **url, bool *is_file, co
             *reason = "a % in file:// is followed by two hexadecimal digits (%25 for itself)";
             return -EINVAL;
         }
+        *kind = kind_of_path(path);
         *url = path;
         return 0;
     }
     if (strstr(text, "://")) {
-        *reason = "not a kind of URL that whend reads (rtsp://, rtsps://, or a file)";
+        *reason = "not a kind of URL that whend reads (rtsp://, rtsps://, http://, https://, a "
+                  "file, or a folder/)";
         return -EINVAL;
     }
-    if (!*text || text[strlen(text) - 1] == '/') {
-        *reason = "not a file (name a video file, rtsp://HOST/PATH or rtsps://HOST/PATH)";
+    if (!*text) {
+        *reason = "empty (name rtsp://HOST/PATH, a video file, or a folder/)";
         return -EINVAL;
     }
     if (text[0] == '~') {
@@ -93,5 +126,8 @@ int url_read(const char *text, const char *folder, char **url, bool *is_file, co
         return -EINVAL;
     }
     *url = text[0] == '/' ? strdup(text) : file_join(folder, text);
-    return *url ? 0 : -ENOMEM;
+    if (!*url)
+        return -ENOMEM;
+    *kind = kind_of_path(*url);
+    return 0;
 }

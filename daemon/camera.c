@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "config/credential.h"
 #include "daemon/daemon.h"
+#include "daemon/folder.h"
 #include "daemon/recordings.h"
 
 #include <errno.h>
@@ -41,7 +42,7 @@ int camera_new(Daemon *daemon, const CameraConfig *config, Camera **camera, Erro
         snprintf(c->state, sizeof c->state, "starting");
         FeedOptions options = {.kind = config->is_file ? TASK_FILE : TASK_LIVE,
                                .camera = config->name,
-                               .recorded = config->record,
+                               .recorded = config->record || config->is_folder,
                                .identity = identity};
         c->feed = feed_new(&daemon->feeds, &options);
         free(identity);
@@ -106,6 +107,7 @@ void camera_setup_texts_deinit(CameraSetupTexts *texts)
     free(texts->user);
     free(texts->password);
     free(texts->recording_dir);
+    folder_known_deinit(&texts->known);
     *texts = (CameraSetupTexts){0};
 }
 
@@ -142,6 +144,10 @@ int camera_fill_setup(Daemon *daemon, const CameraConfig *config, When__CameraSe
     setup->segment_us = config->segment_us;
     setup->keep_bytes = config->keep_bytes;
     setup->stall_us = config->stall_us;
+    setup->retry_us = config->retry_us;
+    setup->tls_unchecked = !config->tls_verify;
+    if (config->tls_ca)
+        setup->tls_ca = config->tls_ca;
     camera_view_fill(&texts->view, config, setup);
     if (!config->record)
         return 0;
@@ -198,6 +204,8 @@ void camera_setup(Daemon *daemon, Camera *camera)
     CameraSetupTexts texts = {0};
     Error err = {0};
     int r = camera_fill_setup(daemon, camera->config, &setup, &texts, &err);
+    if (r == 0 && camera->config->is_folder)
+        r = folder_fill_setup(daemon, camera->config, &setup, &texts.known, &err);
     if (r == 0) {
         When__ToWorker message = WHEN__TO_WORKER__INIT;
         message.body_case = WHEN__TO_WORKER__BODY_CAMERA_SETUP;
@@ -226,6 +234,7 @@ static bool take_health(Camera *camera, const When__CameraHealth *health)
         snprintf(camera->reason, sizeof camera->reason, "%s", health->reason);
     camera->worker_dropped = health->dropped;
     camera->reconnects = health->reconnects;
+    camera_counters_take(&camera->counters, health);
     camera->utc_source = (int)health->utc_source;
     camera->utc_err_us = health->utc_err_us;
     camera->fps_in = health->fps_in;
@@ -271,8 +280,11 @@ bool camera_recording(Daemon *daemon, const char *camera, const When__RecordingC
                strlen(closed->path) < sizeof recording.path && closed->start_us < closed->end_us;
         snprintf(recording.camera, sizeof recording.camera, "%s", camera);
         snprintf(recording.path, sizeof recording.path, "%s", closed->path);
+        const Camera *from = daemon_camera(daemon, camera);
         if (good)
             batch_recording(batch, &recording);
+        if (good && from && from->config->is_folder)
+            folder_wait(daemon, &recording, batch);
     }
     for (size_t i = 0; i < closed->n_removed; i++)
         batch_remove_recording(batch, closed->removed[i]);

@@ -6,8 +6,10 @@
 #define WHEN_DAEMON_CAMERA_H
 
 #include "config/config.h"
+#include "daemon/camera_counters.h"
 #include "daemon/camera_setup.h"
 #include "daemon/feed.h"
+#include "daemon/folder.h"
 #include "daemon/supervisor.h"
 
 enum { CAMERA_FILE_WINDOWS = 3 };
@@ -28,6 +30,7 @@ typedef struct Camera {
     double fps_in, fps_out, duration_s;
     uint64_t recording_bytes;
     bool recording_stopped;
+    CameraCounters counters;
     FeedCounts published; /* as of the last progress message */
 } Camera;
 
@@ -53,6 +56,7 @@ double camera_done(const Camera *camera); /* share of a file that was examined *
 /* Text of a setup that is owned by the caller. */
 typedef struct CameraSetupTexts {
     char *user, *password, *recording_dir;
+    FolderKnown known;
     CameraView view;
 } CameraSetupTexts;
 int camera_fill_setup(Daemon *daemon, const CameraConfig *config, When__CameraSetup *setup,

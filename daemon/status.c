@@ -99,6 +99,8 @@ static void fill_camera(const Daemon *daemon, const Camera *camera, When__Camera
     status->utc_err_us = camera->utc_err_us;
     status->last_frame_us = counts.last_utc_us;
     status->recording_bytes = camera->recording_bytes;
+    status->now_us = clock_utc_us();
+    camera_counters_fill(&camera->counters, status);
     status->done = camera_done(camera);
 }
 

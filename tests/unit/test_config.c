@@ -60,6 +60,8 @@ static void check_defaults(const Config *c)
     assert_int_equal(gate->segment_us, 60000000);
     assert_int_equal(gate->keep_bytes, 2000000000);
     assert_int_equal(gate->stall_us, 10000000);
+    assert_int_equal(gate->retry_us, 30000000);
+    assert_true(gate->tls_verify);
     assert_int_equal(gate->keep_for_us, 0);
     assert_int_equal(gate->min_pixels, 0);
     assert_int_equal(gate->max_pixels, 0);
@@ -79,7 +81,8 @@ static void test_example(void **state)
     Error err = {0};
     assert_int_equal(config_read(example_path, &as_is, &err), 0);
     check_defaults(&as_is);
-    assert_int_equal(as_is.n_cameras, 2);
+    assert_int_equal(as_is.n_cameras, 3);
+    assert_true(as_is.cameras[2].is_folder);
     assert_true(as_is.cameras[1].is_file);
     assert_false(as_is.cameras[1].record);
     assert_null(as_is.cameras[0].credential);
@@ -301,7 +304,7 @@ static void test_urls(void **state)
         assert_true(parse(text, &config, &err) < 0);
         assert_null(strstr(err.text, "geheim"));
     }
-    expect_refusal(HEAD "cameras: {gate: {url: 'http://h/1'}}\n",
+    expect_refusal(HEAD "cameras: {gate: {url: 'ftp://h/1'}}\n",
                    "w.yaml:2:23:", "rtsp://, rtsps://");
     expect_refusal(HEAD "cameras: {gate: {url: 'rtsp://'}}\n", "w.yaml:2:23:", "no host");
     expect_refusal(HEAD "cameras: {gate: {url: 'rtsp://h/a b'}}\n", "w.yaml:2:23:", "%20");
@@ -309,7 +312,31 @@ static void test_urls(void **state)
                    "w.yaml:2:23:", "from the root");
     expect_refusal(HEAD "cameras: {gate: {url: 'file:///a%0'}}\n", "w.yaml:2:23:", "hexadecimal");
     expect_refusal(HEAD "cameras: {gate: {url: 'file:///a%00'}}\n", "w.yaml:2:23:", "hexadecimal");
-    expect_refusal(HEAD "cameras: {gate: {url: 'video/'}}\n", "w.yaml:2:23:", "not a file");
+    expect_refusal(HEAD "cameras: {gate: {url: ''}}\n", "w.yaml:2:23:", "empty");
+    expect_refusal(HEAD "cameras: {gate: {url: 'video/', record: yes}}\n",
+                   "w.yaml:2:41:", "has recordings already");
+    static const struct {
+        const char *url, *read;
+        bool is_file, is_folder;
+    } KINDS[] = {{"http://h/live.m3u8", "http://h/live.m3u8", false, false},
+                 {"https://h/a/b.MP4?t=1", "https://h/a/b.MP4?t=1", true, false},
+                 {"https://h.ts", "https://h.ts", false, false},
+                 {"nvr//", "/etc/whend/nvr", false, true},
+                 {"file:///srv/nvr/", "/srv/nvr", false, true}};
+    for (size_t i = 0; i < sizeof KINDS / sizeof *KINDS; i++) {
+        char text[200];
+        Config config;
+        Error err = {0};
+        snprintf(text, sizeof text, HEAD "cameras: {gate: {url: '%s'}}\n", KINDS[i].url);
+        assert_int_equal(config_parse("w.yaml", "/etc/whend", text, strlen(text), &config, &err),
+                         0);
+        const CameraConfig *camera = &config.cameras[0];
+        assert_string_equal(camera->url, KINDS[i].read);
+        assert_int_equal(camera->is_file, KINDS[i].is_file);
+        assert_int_equal(camera->is_folder, KINDS[i].is_folder);
+        assert_true(camera->tls_verify);
+        config_deinit(&config);
+    }
 }
 
 static void test_bounds(void **state)
