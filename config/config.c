@@ -11,6 +11,7 @@
 #include "config/table.h"
 #include "config/url.h"
 #include "config/value.h"
+#include "config/watch.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -20,7 +21,7 @@
 
 #define SECONDS(s) ((double)(s)*1e6)
 
-enum { MAX_FILE_BYTES = 1 << 20, MAX_QUESTION_BYTES = 1000 };
+enum { MAX_FILE_BYTES = 1 << 20 };
 
 static const TableKey ROOT_KEYS[] = {
     {"state_dir", TABLE_FOLDER, offsetof(Config, state_dir), 0, 0, NULL},
@@ -87,6 +88,16 @@ static const TableKey WATCH_KEYS[] = {
     {"join_gap", TABLE_DURATION, offsetof(WatchConfig, join_gap_us), 0, SECONDS(86400), NULL},
     {"min_duration", TABLE_DURATION, offsetof(WatchConfig, min_duration_us), 0, SECONDS(86400),
      NULL},
+    {"cool_down", TABLE_DURATION, offsetof(WatchConfig, cool_down_us), 0, SECONDS(86400), NULL},
+    {"confidence", TABLE_OTHER, 0, 0, 0, NULL},
+    {"schedule", TABLE_OTHER, 0, 0, 0, NULL},
+    {"since", TABLE_TEXT, offsetof(WatchConfig, since), 0, 0, NULL},
+    {0}};
+
+static const TableKey SCHEDULE_KEYS[] = {
+    {"days", TABLE_TEXT, offsetof(WatchConfig, days), 0, 0, NULL},
+    {"hours", TABLE_TEXT, offsetof(WatchConfig, hours), 0, 0, NULL},
+    {"zone", TABLE_TEXT, offsetof(WatchConfig, time_zone), 0, 0, NULL},
     {0}};
 
 /* One rate, or min, base and max; what is left out gives way to what is said. */
@@ -252,13 +263,25 @@ static int read_watch_cameras(TableReader *r, yaml_node_t *node, const char *nam
     return 0;
 }
 
+static int read_confidence(TableReader *r, const yaml_node_t *node, const char *name,
+                           WatchConfig *watch)
+{
+    const char *text = table_scalar(r, node, name), *reason;
+    if (!text)
+        return -EINVAL;
+    if (value_number(text, &watch->min_confidence, &reason) < 0)
+        return table_complain(r, node, "%s: %.64s: %s", name, text, reason);
+    return 0;
+}
+
 static int read_watch(TableReader *r, yaml_node_t *key, yaml_node_t *node, const Config *config,
                       WatchConfig *watch)
 {
     char where[96], name[128];
     snprintf(where, sizeof(where), "watches.%s.", watch->name);
-    watch->join_gap_us = US_PER_S;
-    TableFound found;
+    TableFound found, part;
+    if (watch_config_init(watch) < 0)
+        return table_no_memory(r);
     int rc = table_read(r, node, where, WATCH_KEYS, watch, &found);
     if (rc < 0)
         return rc;
@@ -266,12 +289,25 @@ static int read_watch(TableReader *r, yaml_node_t *key, yaml_node_t *node, const
     if (!question)
         return table_complain(
             r, key, "%squestion is missing (like When does a red car drive past?)", where);
-    if (!watch->question[0] || strlen(watch->question) > MAX_QUESTION_BYTES)
-        return table_complain(r, question, "%squestion: %zu bytes (1 to %d)", where,
-                              strlen(watch->question), MAX_QUESTION_BYTES);
+    yaml_node_t *schedule = table_value(&found, WATCH_KEYS, "schedule");
+    snprintf(name, sizeof(name), "%sschedule.", where);
+    if (schedule && (rc = table_read(r, schedule, name, SCHEDULE_KEYS, watch, &part)) < 0)
+        return rc;
+    yaml_node_t *confidence = table_value(&found, WATCH_KEYS, "confidence");
+    snprintf(name, sizeof(name), "%sconfidence", where);
+    if (confidence && (rc = read_confidence(r, confidence, name, watch)) < 0)
+        return rc;
     yaml_node_t *cameras = table_value(&found, WATCH_KEYS, "cameras");
     snprintf(name, sizeof(name), "%scameras", where);
-    return cameras ? read_watch_cameras(r, cameras, name, config, watch) : 0;
+    if (cameras && (rc = read_watch_cameras(r, cameras, name, config, watch)) < 0)
+        return rc;
+    Error why = {0};
+    const char *at;
+    if (watch_config_check(watch, &at, &why) < 0) {
+        yaml_node_t *place = table_value(&found, WATCH_KEYS, at);
+        return table_complain(r, place ? place : key, "%s%s: %s", where, at, why.text);
+    }
+    return 0;
 }
 
 /* Counts and checks the names of `cameras:` or `watches:`. */
@@ -500,7 +536,8 @@ const char *config_key(size_t number)
                   {"endpoints.", ENDPOINT_KEYS},
                   {"cameras.NAME.", CAMERA_KEYS},
                   {"cameras.NAME.fps.", FPS_KEYS},
-                  {"watches.NAME.", WATCH_KEYS}};
+                  {"watches.NAME.", WATCH_KEYS},
+                  {"watches.NAME.schedule.", SCHEDULE_KEYS}};
     static char name[96];
     for (size_t t = 0; t < sizeof(TABLES) / sizeof(TABLES[0]); t++) {
         for (const TableKey *k = TABLES[t].keys; k->name; k++) {
@@ -523,13 +560,8 @@ void config_deinit(Config *config)
         free(config->cameras[i].gate);
         mask_config_deinit(&config->cameras[i]);
     }
-    for (size_t i = 0; i < config->n_watches; i++) {
-        WatchConfig *watch = &config->watches[i];
-        for (size_t c = 0; c < watch->n_cameras; c++)
-            free(watch->cameras[c]);
-        free(watch->cameras);
-        free(watch->question);
-    }
+    for (size_t i = 0; i < config->n_watches; i++)
+        watch_config_deinit(&config->watches[i]);
     free(config->cameras);
     free(config->watches);
     free(config->state_dir);
@@ -562,24 +594,4 @@ bool camera_config_equal(const CameraConfig *a, const CameraConfig *b)
            a->max_pixels == b->max_pixels && a->max_tokens_per_minute == b->max_tokens_per_minute &&
            same_text(a->gate, b->gate) && a->gate_refresh_us == b->gate_refresh_us &&
            mask_config_equal(a, b);
-}
-
-bool watch_config_equal(const WatchConfig *a, const WatchConfig *b)
-{
-    if (!same_text(a->name, b->name) || !same_text(a->question, b->question) ||
-        a->n_cameras != b->n_cameras || a->join_gap_us != b->join_gap_us ||
-        a->min_duration_us != b->min_duration_us)
-        return false;
-    for (size_t i = 0; i < a->n_cameras; i++)
-        if (!same_text(a->cameras[i], b->cameras[i]))
-            return false;
-    return true;
-}
-
-bool watch_config_covers(const WatchConfig *watch, const char *camera)
-{
-    for (size_t i = 0; i < watch->n_cameras; i++)
-        if (strcmp(watch->cameras[i], camera) == 0)
-            return true;
-    return watch->n_cameras == 0;
 }

@@ -59,6 +59,11 @@ typedef struct WatchConfig {
     size_t n_cameras;
     int64_t join_gap_us;
     int64_t min_duration_us;
+    int64_t cool_down_us;           /* an event that begins so soon after another one is dropped */
+    double min_confidence;          /* 0..1: less sure ones are dropped */
+    char *days, *hours, *time_zone; /* see schedule.h; never NULL */
+    char *since; /* ask it of retained video, too: how long back ("7d"), a time, "all"; "": no */
+    bool added;  /* at run time; does not stand in whend.yaml */
 } WatchConfig;
 
 typedef struct Config {
@@ -95,8 +100,6 @@ void config_deinit(Config *config); /* safe on zeroed */
 const char *config_key(size_t number);
 
 bool camera_config_equal(const CameraConfig *a, const CameraConfig *b); /* for SIGHUP */
-bool watch_config_equal(const WatchConfig *a, const WatchConfig *b);
-/* Does this watch look at this camera? */
-bool watch_config_covers(const WatchConfig *watch, const char *camera);
+/* Those of watches are in watch.h. */
 
 #endif

@@ -7,6 +7,7 @@
 #include "daemon/service.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,9 +15,8 @@ enum { MAX_LEDGER_SPANS = 20000 };
 
 void answer_list_deinit(AnswerList *list)
 {
-    for (size_t i = 0; i < list->n_watches; i++)
-        free(list->watches[i]);
     free(list->events);
+    free(list->asked);
     free(list->watches);
     free(list->spans);
     free(list->event_bodies);
@@ -37,21 +37,6 @@ int answer_list_add_event(const Event *event, void *context)
     if (r == 0)
         list->events[list->n_events++] = *event;
     return r;
-}
-
-int answer_list_add_watch(const char *name, const char *question, void *context)
-{
-    (void)question;
-    AnswerList *list = context;
-    void *watches = list->watches;
-    int r = mem_grow(&watches, &list->watches_capacity, list->n_watches + 1, sizeof *list->watches);
-    list->watches = watches;
-    if (r < 0)
-        return r;
-    if (!(list->watches[list->n_watches] = strdup(name)))
-        return -ENOMEM;
-    list->n_watches++;
-    return 0;
 }
 
 int answer_list_fill(AnswerList *list)
@@ -149,4 +134,83 @@ int answer_list_cover(AnswerList *list, Index *index, const IndexFilter *filter,
             return r;
     }
     return 0;
+}
+
+/* --- ask --- */
+
+static int add_watch(const AskedWatch *watch, void *context)
+{
+    AnswerList *list = context;
+    void *asked = list->asked;
+    int r = mem_grow(&asked, &list->watches_capacity, list->n_watches + 1, sizeof *list->asked);
+    list->asked = asked;
+    if (r < 0)
+        return r;
+    AnswerWatch *to = &list->asked[list->n_watches++];
+    *to = (AnswerWatch){.asked_us = watch->asked_us, .retired_us = watch->retired_us};
+    snprintf(to->name, sizeof to->name, "%s", watch->name);
+    snprintf(to->event_watch, sizeof to->event_watch, "%s", watch->event_watch);
+    list->n_current += watch->retired_us == 0;
+    return 0;
+}
+
+static int by_start(const void *a, const void *b)
+{
+    const Event *x = a, *y = b;
+    if (x->start_us != y->start_us)
+        return x->start_us < y->start_us ? -1 : 1;
+    return strcmp(x->id, y->id);
+}
+
+/* Found by its watch and by its words is found once. */
+static void sort_events(AnswerList *list, size_t limit)
+{
+    size_t kept = 0;
+    if (list->n_events > 0)
+        qsort(list->events, list->n_events, sizeof *list->events, by_start);
+    for (size_t i = 0; i < list->n_events && kept < limit; i++)
+        if (kept == 0 || strcmp(list->events[i].id, list->events[kept - 1].id) != 0)
+            list->events[kept++] = list->events[i];
+    list->n_events = kept;
+}
+
+int answer_list_ask(AnswerList *list, Index *index, const char *question, const IndexFilter *filter,
+                    Error *err)
+{
+    int r = index_search(index, question, filter, answer_list_add_event, list, err);
+    if (r >= 0)
+        r = index_match_watches(index, question, add_watch, list, err);
+    for (size_t i = 0; r >= 0 && i < list->n_watches; i++) {
+        const AnswerWatch *w = &list->asked[i];
+        AskedWatch watch = {w->name, w->event_watch, question, w->asked_us, w->retired_us};
+        r = index_watch_events(index, &watch, filter, answer_list_add_event, list, err);
+    }
+    if (r < 0)
+        return r;
+    sort_events(list, filter->limit);
+    if (!(list->watches = mem_new_array(list->n_watches, sizeof *list->watches)))
+        return -ENOMEM;
+    for (size_t i = 0; i < list->n_watches; i++)
+        list->watches[i] = list->asked[i].name;
+    /* No watch asks the same thing: nobody looked, and coverage says so by being empty. */
+    if (list->n_watches > 0) {
+        IndexFilter matched = *filter;
+        matched.watches = (const char *const *)list->watches;
+        matched.n_watches = list->n_watches;
+        r = answer_list_cover(list, index, &matched, true, err);
+    }
+    return r < 0 ? r : answer_list_fill(list);
+}
+
+void answer_list_message(const AnswerList *list, When__AskResponse *message)
+{
+    when__ask_response__init(message);
+    message->n_events = list->n_events;
+    message->events = list->event_messages;
+    message->n_watches = list->n_current;
+    message->watches = list->watches;
+    message->n_former_watches = list->n_watches - list->n_current;
+    message->former_watches = list->watches + list->n_current;
+    message->n_coverage = list->n_coverage;
+    message->coverage = list->coverage;
 }

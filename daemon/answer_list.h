@@ -5,14 +5,20 @@
 #ifndef WHEN_DAEMON_ANSWER_LIST_H
 #define WHEN_DAEMON_ANSWER_LIST_H
 
-#include "daemon/index.h"
+#include "daemon/index_watches.h"
 #include "proto/wire.h"
+
+typedef struct AnswerWatch {
+    char name[EVENT_NAME_BYTES], event_watch[EVENT_NAME_BYTES];
+    int64_t asked_us, retired_us;
+} AnswerWatch;
 
 typedef struct AnswerList {
     Event *events; /* [n_events] */
     size_t n_events, events_capacity;
-    char **watches; /* [n_watches] */
-    size_t n_watches, watches_capacity;
+    AnswerWatch *asked; /* [n_watches]: those that are asked now come first */
+    size_t n_watches, n_current, watches_capacity;
+    char **watches;    /* [n_watches]: their names in the ledger; set by answer_list_ask */
     LedgerSpan *spans; /* [n_spans], by camera */
     size_t n_spans, spans_capacity;
     /* message form, pointing into the above */
@@ -24,8 +30,16 @@ typedef struct AnswerList {
 
 void answer_list_deinit(AnswerList *list);
 
-int answer_list_add_event(const Event *event, void *list);                     /* IndexEventSink */
-int answer_list_add_watch(const char *name, const char *question, void *list); /* IndexWatchSink */
+int answer_list_add_event(const Event *event, void *list); /* IndexEventSink */
+
+/* All that the index knows about a question: the watches that ask the same, now or once; what they
+ * found, and what its words find in the descriptions; what they examined. Ready to be sent.
+ * -EINVAL or -E2BIG with EX_DATAERR when nothing can be asked with it. */
+int answer_list_ask(AnswerList *list, Index *index, const char *question, const IndexFilter *filter,
+                    Error *err);
+
+/* The list as a message, borrowed from it. */
+void answer_list_message(const AnswerList *list, When__AskResponse *message);
 
 /* Brings the events into message form: 0 or -ENOMEM. */
 int answer_list_fill(AnswerList *list);

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "config/watch.h"
 #include "daemon/daemon.h"
 
 #include <errno.h>

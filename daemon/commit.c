@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "daemon/index_watches.h"
 
 #include <errno.h>
 #include <inttypes.h>

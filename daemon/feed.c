@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "config/watch.h"
 #include "daemon/track.h"
 
 #include <assert.h>

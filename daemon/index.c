@@ -68,9 +68,31 @@ static const char *const STATEMENTS[N_STATEMENTS] = {
     [STATEMENT_MAX_EVENT_NUMBER] =
         "SELECT max(coalesce((SELECT max(number) FROM events), 0), coalesce((SELECT CAST(value AS"
         " INTEGER) FROM facts WHERE key = '" INDEX_FACT_HIGHEST_NUMBER "'), 0))",
-    [STATEMENT_PUT_WATCH] = "INSERT INTO watches (name, question, words) VALUES (?1, ?2, ?3)"
-                            " ON CONFLICT (name) DO UPDATE SET question = ?2, words = ?3",
-    [STATEMENT_MATCH_WATCHES] = "SELECT name, question FROM watches WHERE words = ?1 ORDER BY name",
+    [STATEMENT_PUT_WATCH] =
+        "INSERT INTO watches (name, question, words, event_watch, asked_us) VALUES"
+        " (?1, ?2, ?3, ?1, ?4) ON CONFLICT (name) DO UPDATE SET words = ?3, retired_us = 0",
+    [STATEMENT_GET_WATCH] = "SELECT question FROM watches WHERE name = ?1",
+    [STATEMENT_RENAME_WATCH] =
+        "UPDATE watches SET name = ?2, event_watch = ?1, retired_us ="
+        " CASE retired_us WHEN 0 THEN ?3 ELSE retired_us END WHERE name = ?1",
+    [STATEMENT_RETIRE_WATCHES] = "UPDATE watches SET retired_us = ?2 WHERE retired_us = 0 AND"
+                                 " (?1 IS NULL OR name NOT IN (SELECT value FROM json_each(?1)))",
+    [STATEMENT_MATCH_WATCHES] =
+        "SELECT name, iif(event_watch = '', name, event_watch), question, asked_us, retired_us"
+        " FROM watches WHERE words = ?1 ORDER BY retired_us <> 0, name",
+    [STATEMENT_WATCH_EVENTS] =
+        "SELECT " EVENT_COLUMNS " FROM events WHERE watch = ?6 AND key BETWEEN " FIRST_KEY
+        " AND " LAST_KEY " AND state <> 3 AND start_us <= ?4 AND end_us >= ?3"
+        " AND committed_us BETWEEN ?7 AND ?8 AND" FILTERED " ORDER BY key LIMIT ?5",
+    [STATEMENT_PUT_ADDED_WATCH] =
+        "INSERT OR REPLACE INTO added_watches (name, question, cameras, join_gap_us,"
+        " min_duration_us, cool_down_us, min_confidence, days, hours, time_zone, since) VALUES"
+        " (?1, ?2, coalesce(?3, '[]'), ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+    [STATEMENT_REMOVE_ADDED_WATCH] = "DELETE FROM added_watches WHERE name = ?1",
+    [STATEMENT_ADDED_WATCHES] =
+        "SELECT name, question, join_gap_us, min_duration_us, cool_down_us, min_confidence, days,"
+        " hours, time_zone, since, (SELECT group_concat(value, ' ') FROM json_each(cameras))"
+        " FROM added_watches ORDER BY name",
     [STATEMENT_LEDGER_NEAR] =
         "SELECT key, start_us, end_us, state, fps, model, reason FROM ledger"
         " WHERE camera = ?1 AND watch = ?2 AND start_us <= ?4 AND end_us >= ?3 AND start_us >="
@@ -84,6 +106,8 @@ static const char *const STATEMENTS[N_STATEMENTS] = {
         "SELECT camera, watch, start_us, end_us, state, fps, model, reason FROM ledger"
         " WHERE start_us <= ?4 AND end_us > ?3 AND (?6 = 0 OR state = ?6) AND" FILTERED
         " ORDER BY camera, watch, start_us LIMIT ?5",
+    [STATEMENT_LEDGER_RENAME] = "UPDATE ledger SET watch = ?2 WHERE watch = ?1",
+    [STATEMENT_LEDGER_FORGET] = "DELETE FROM ledger WHERE watch = ?1 AND state = 1",
     [STATEMENT_LEDGER_END] = "SELECT end_us FROM ledger WHERE camera = ?1 AND watch = ?2"
                              " ORDER BY start_us DESC LIMIT 1",
     [STATEMENT_PUT_RECORDING] =
@@ -151,8 +175,7 @@ void index_column_text(sqlite3_stmt *statement, int i, char *out, size_t bytes)
     snprintf(out, bytes, "%s", text ? text : "");
 }
 
-static int bind_names(sqlite3_stmt *statement, int i, const char *const *names, size_t n,
-                      Error *err)
+int index_bind_names(sqlite3_stmt *statement, int i, const char *const *names, size_t n, Error *err)
 {
     if (n == 0) {
         sqlite3_bind_null(statement, i);
@@ -180,9 +203,9 @@ int index_bind_filter(sqlite3_stmt *statement, const IndexFilter *filter, Error 
     static const IndexFilter ALL = {0};
     if (!filter)
         filter = &ALL;
-    int r = bind_names(statement, 1, filter->cameras, filter->n_cameras, err);
+    int r = index_bind_names(statement, 1, filter->cameras, filter->n_cameras, err);
     if (r == 0)
-        r = bind_names(statement, 2, filter->watches, filter->n_watches, err);
+        r = index_bind_names(statement, 2, filter->watches, filter->n_watches, err);
     sqlite3_bind_int64(statement, 3,
                        filter->since_us ? bounded(filter->since_us) : -FILTER_LIMIT_US);
     sqlite3_bind_int64(statement, 4,

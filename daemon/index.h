@@ -64,15 +64,6 @@ int index_search(Index *index, const char *question, const IndexFilter *filter, 
 /* Highest N of the ids PREFIX-N ever stored, for the segmenter's next_id. */
 int index_max_event_number(Index *index, uint64_t *number, Error *err);
 
-/* --- watches: what each one asks, so that a question can be matched to them --- */
-
-/* Registers or updates a watch (inside a transaction). */
-int index_put_watch(Index *index, const char *name, const char *question, Error *err);
-/* Watches whose question has every content word of `question` and the other way round. */
-typedef int (*IndexWatchSink)(const char *name, const char *question, void *context);
-int index_match_watches(Index *index, const char *question, IndexWatchSink sink, void *context,
-                        Error *err);
-
 /* --- ledger: see ledger.h for the rules --- */
 
 typedef enum SpanState { SPAN_WAITING = 1, SPAN_EXAMINED = 2, SPAN_LOST = 3 } SpanState;

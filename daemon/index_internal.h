@@ -5,6 +5,7 @@
 #ifndef WHEN_DAEMON_INDEX_INTERNAL_H
 #define WHEN_DAEMON_INDEX_INTERNAL_H
 
+#include "base/str.h"
 #include "daemon/index.h"
 
 #include <sqlite3.h>
@@ -26,7 +27,16 @@ typedef enum IndexStatement {
     STATEMENT_SEARCH,
     STATEMENT_MAX_EVENT_NUMBER,
     STATEMENT_PUT_WATCH,
+    STATEMENT_GET_WATCH,
+    STATEMENT_RENAME_WATCH,
+    STATEMENT_RETIRE_WATCHES,
     STATEMENT_MATCH_WATCHES,
+    STATEMENT_WATCH_EVENTS,
+    STATEMENT_PUT_ADDED_WATCH,
+    STATEMENT_REMOVE_ADDED_WATCH,
+    STATEMENT_ADDED_WATCHES,
+    STATEMENT_LEDGER_RENAME,
+    STATEMENT_LEDGER_FORGET,
     STATEMENT_LEDGER_NEAR,
     STATEMENT_LEDGER_DELETE,
     STATEMENT_LEDGER_INSERT,
@@ -77,6 +87,10 @@ int index_run(Index *index, IndexStatement id, sqlite3_stmt *statement, const ch
 void index_bind_text(sqlite3_stmt *statement, int i, const char *text);
 void index_column_text(sqlite3_stmt *statement, int i, char *out, size_t bytes);
 
+/* [n] names as a JSON array; NULL when n is 0. */
+int index_bind_names(sqlite3_stmt *statement, int i, const char *const *names, size_t n,
+                     Error *err);
+
 /* Binds the filter to ?1 (cameras), ?2 (watches), ?3 (since), ?4 (until), ?5 (limit). */
 int index_bind_filter(sqlite3_stmt *statement, const IndexFilter *filter, Error *err);
 
@@ -112,6 +126,9 @@ IndexFault index_fault(sqlite3 *db);
 
 /* --- index_search.c --- */
 int index_words_open(Index *index, Error *err);
+/* The question's content words stemmed, each once, in order of the alphabet, with a space between.
+ * -EINVAL or -E2BIG with EX_DATAERR when there are none or too many. */
+int index_stem(Index *index, const char *question, Str *stems, Error *err);
 void index_words_close(Index *index);
 
 #endif

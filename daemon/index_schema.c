@@ -150,7 +150,18 @@ static const char STEP_2[] =
     " sum(iif(state = 3, min(end_us, (day + 1) * 86400000000) - start_us, 0)) / 1e6 AS lost_s"
     " FROM parts GROUP BY camera, watch, day;";
 
-static const char *const STEPS[] = {STEP_1, STEP_2};
+static const char STEP_3[] =
+    /* A name's earlier questions live on as NAME@N; see index_watches.h. */
+    "ALTER TABLE watches ADD COLUMN event_watch TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE watches ADD COLUMN asked_us INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE watches ADD COLUMN retired_us INTEGER NOT NULL DEFAULT 0;"
+    "CREATE TABLE added_watches (name TEXT PRIMARY KEY, question TEXT NOT NULL,"
+    " cameras TEXT NOT NULL, join_gap_us INTEGER NOT NULL, min_duration_us INTEGER NOT NULL,"
+    " cool_down_us INTEGER NOT NULL, min_confidence REAL NOT NULL, days TEXT NOT NULL,"
+    " hours TEXT NOT NULL, time_zone TEXT NOT NULL, since TEXT NOT NULL) STRICT;"
+    "CREATE INDEX events_watch ON events (watch);";
+
+static const char *const STEPS[] = {STEP_1, STEP_2, STEP_3};
 
 const IndexSchema INDEX_SCHEMA = {STEPS, sizeof STEPS / sizeof STEPS[0]};
 
@@ -246,7 +257,7 @@ int index_migrate(sqlite3 *db, const char *path, const IndexSchema *schema, Erro
         r = run_step(db, path, schema, v, err);
         if (r < 0)
             return r;
-        if (v > 0)
+        if (version > 0)
             log_info("index", "path=%s brought to version=%d", path, v + 1);
     }
     return 0;

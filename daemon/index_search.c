@@ -194,53 +194,8 @@ int index_search(Index *index, const char *question, const IndexFilter *filter, 
     return index_walk_events(index, STATEMENT_SEARCH, s, DOING, sink, context, err);
 }
 
-int index_put_watch(Index *index, const char *name, const char *question, Error *err)
+int index_stem(Index *index, const char *question, Str *stems, Error *err)
 {
-    static const char DOING[] = "store a watch";
-    int r = index_check_write(index, DOING, err);
-    if (r < 0)
-        return r;
     Words words;
-    _cleanup_str_ Str stems = {0};
-    Error none = {0};
-    r = stem(index, question, &words, &stems, &none);
-    /* A watch may ask what no words match ("?"): then no question is matched to it. */
-    if (r < 0 && r != -EINVAL && r != -E2BIG) {
-        return error_set(err, -r, none.exit_code, "%s", none.text);
-    }
-    sqlite3_stmt *s = index_acquire(index, STATEMENT_PUT_WATCH, DOING, err);
-    if (!s)
-        return -EIO;
-    index_bind_text(s, 1, name);
-    index_bind_text(s, 2, question);
-    index_bind_text(s, 3, r == 0 ? str_text(&stems) : "");
-    return index_run(index, STATEMENT_PUT_WATCH, s, DOING, err);
-}
-
-int index_match_watches(Index *index, const char *question, IndexWatchSink sink, void *context,
-                        Error *err)
-{
-    static const char DOING[] = "look through the watches";
-    Words words;
-    _cleanup_str_ Str stems = {0};
-    int r = stem(index, question, &words, &stems, err);
-    if (r < 0)
-        return r;
-    sqlite3_stmt *s = index_acquire(index, STATEMENT_MATCH_WATCHES, DOING, err);
-    if (!s)
-        return -EIO;
-    index_bind_text(s, 1, str_text(&stems));
-    while (r == 0) {
-        int step = sqlite3_step(s);
-        if (step == SQLITE_DONE)
-            break;
-        if (step != SQLITE_ROW) {
-            r = index_fail(index, DOING, err);
-            break;
-        }
-        r = sink((const char *)sqlite3_column_text(s, 0), (const char *)sqlite3_column_text(s, 1),
-                 context);
-    }
-    index_release(index, STATEMENT_MATCH_WATCHES, s);
-    return r;
+    return stem(index, question, &words, stems, err);
 }

@@ -179,25 +179,10 @@ static void handle_ask(Service *s, const When__Request *request)
                                      ask->until_us, ask->limit);
     AnswerList list = {0};
     Error err = {0};
-    When__AskResponse body = WHEN__ASK_RESPONSE__INIT;
-    int r = index_search(s->index, ask->question, &filter, answer_list_add_event, &list, &err);
-    if (r >= 0)
-        r = index_match_watches(s->index, ask->question, answer_list_add_watch, &list, &err);
-    /* No watch asks the same thing: nobody looked, and coverage says so by being empty. */
-    if (r >= 0 && list.n_watches > 0) {
-        filter.watches = (const char *const *)list.watches;
-        filter.n_watches = list.n_watches;
-        r = answer_list_cover(&list, s->index, &filter, true, &err);
-    }
-    if (r >= 0)
-        r = answer_list_fill(&list);
+    int r = answer_list_ask(&list, s->index, ask->question, &filter, &err);
     if (r >= 0) {
-        body.n_events = list.n_events;
-        body.events = list.event_messages;
-        body.n_watches = list.n_watches;
-        body.watches = list.watches;
-        body.n_coverage = list.n_coverage;
-        body.coverage = list.coverage;
+        When__AskResponse body;
+        answer_list_message(&list, &body);
         When__Response response = WHEN__RESPONSE__INIT;
         response.body_case = WHEN__RESPONSE__BODY_ASK;
         response.ask = &body;

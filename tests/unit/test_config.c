@@ -1,5 +1,6 @@
 /* whend.yaml: the example, the defaults, and what each mistake is told. */
 #include "config/config.h"
+#include "config/watch.h"
 
 #include "base/file.h"
 #include "base/mem.h"

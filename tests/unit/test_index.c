@@ -1,6 +1,7 @@
 /* daemon/index: opening, transactions, events, replay, recordings, facts, migrations. */
 #include "base/file.h"
 #include "daemon/index_internal.h"
+#include "daemon/index_watches.h"
 #include "tests/unit/index_fixture.h"
 
 #include <errno.h>
@@ -367,7 +368,7 @@ static void refuses_what_is_not_its_own(void **state)
     index_free(f->index);
     f->index = NULL;
     is_refused(f->path, EX_DATAERR, "newer whend");
-    execute(f->path, "PRAGMA user_version = 2");
+    execute(f->path, "PRAGMA user_version = 3");
     assert_int_equal(index_open(f->path, &f->index, NULL), 0);
 }
 

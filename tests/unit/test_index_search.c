@@ -1,4 +1,5 @@
 /* daemon/index_search: questions in words, and their match with watches. */
+#include "daemon/index_watches.h"
 #include "tests/unit/index_fixture.h"
 
 #include <errno.h>
@@ -156,11 +157,13 @@ static void bounds_questions(void **state)
     refuses(f, "\xe2\x80\x94", -EINVAL, "nothing to look for");
 }
 
-static int keep_name(const char *name, const char *question, void *context)
+static int keep_name(const AskedWatch *watch, void *context)
 {
-    assert_true(question[0] != '\0');
+    assert_true(watch->question[0] != '\0');
+    assert_true(watch->asked_us > 0);
     char *names = context;
-    strcat(names, name);
+    strcat(names, watch->retired_us ? "-" : "");
+    strcat(names, watch->name);
     strcat(names, " ");
     return 0;
 }
@@ -198,7 +201,7 @@ static void watches_match_both_ways(void **state)
     begin(f);
     assert_int_equal(index_put_watch(f->index, "door", "When is the door shut?", NULL), 0);
     commit(f);
-    matches(f, "when was the door open", "door2 ");
+    matches(f, "when was the door open", "door2 -door@1 ");
     matches(f, "when was the door shut", "door ");
 }
 
