@@ -2,6 +2,7 @@
 #include "daemon/folder.h"
 
 #include "base/mem.h"
+#include "config/watch.h"
 #include "daemon/daemon.h"
 
 #include <errno.h>
