@@ -199,6 +199,24 @@ static int send_answer(Analyst *a, uint64_t job_id, uint64_t question_id,
     return send_message(a, &message);
 }
 
+/* Questions first .. first + n - 1 together, and their answers. */
+static int ask_some(Analyst *a, const When__Job *job, size_t first, size_t n, Error *why)
+{
+    const char *texts[LOCATE_TOGETHER];
+    LocateAnswer answers[LOCATE_TOGETHER];
+    for (size_t i = 0; i < n; i++)
+        texts[i] = job->questions[first + i]->text;
+    int r = locator_ask_all(a->locator, texts, n, answers, why);
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < n; i++) {
+        if (r == 0)
+            r = send_answer(a, job->job_id, job->questions[first + i]->id, &answers[i]);
+        locate_answer_deinit(&answers[i]);
+    }
+    return r;
+}
+
 /* Frames to answers. What the job is to blame for is in *why; an -errno without it is the
  * connection's. */
 static int work(Analyst *a, const When__Job *job, WireMessage *m, Error *why)
@@ -210,13 +228,9 @@ static int work(Analyst *a, const When__Job *job, WireMessage *m, Error *why)
         r = take_frames(a, job, m, why);
     if (r == 0)
         r = locator_watch(a->locator, a->frames, job->n_frames, why);
-    for (size_t i = 0; r == 0 && i < job->n_questions; i++) {
-        LocateAnswer answer;
-        r = locator_ask(a->locator, job->questions[i]->text, &answer, why);
-        if (r < 0)
-            break;
-        r = send_answer(a, job->job_id, job->questions[i]->id, &answer);
-        locate_answer_deinit(&answer);
+    for (size_t i = 0; r == 0 && i < job->n_questions; i += LOCATE_TOGETHER) {
+        size_t left = job->n_questions - i, n = left < LOCATE_TOGETHER ? left : LOCATE_TOGETHER;
+        r = ask_some(a, job, i, n, why);
     }
     return r;
 }

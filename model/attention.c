@@ -13,7 +13,9 @@
 #include <string.h>
 
 enum {
-    TILE_ROWS = 32,
+    /* A block of keys and values, widened or not, is used for this many rows: more, and the tile
+     * leaves L2. */
+    TILE_ROWS = 96,
     /* Multiply-adds below which other threads are left asleep. */
     PARALLEL_MACS = 1 << 19
 };
@@ -25,6 +27,7 @@ typedef struct Tile {
     float *sums;   /* [TILE_ROWS, padded d] */
     float *keys;   /* [blocks][d][KERNEL_BLOCK] of a segment */
     float *values; /* [tokens][padded d] of a segment */
+    float *block;  /* a block of the cache in f32 */
     float max[TILE_ROWS], total[TILE_ROWS];
     size_t limit[TILE_ROWS]; /* keys that the row sees: 0 .. limit - 1 */
     float *out[TILE_ROWS];
@@ -51,13 +54,15 @@ int attention_new(Pool *pool, int head_dim, Attention **attention)
     a->pool = pool;
     a->threads = threads;
     a->tiles = mem_new_array((size_t)threads, sizeof *a->tiles);
-    size_t padded = padded_of((size_t)head_dim);
+    /* A cache of signed bytes pads to its groups. */
+    size_t padded = padded_of((size_t)head_dim) + KV_CACHE_GROUP;
     for (int i = 0; a->tiles && i < threads; i++) {
         Tile *t = &a->tiles[i];
         t->q = mem_new_aligned(TILE_ROWS * padded, sizeof *t->q);
         t->scores = mem_new_aligned(TILE_ROWS * KERNEL_BLOCK, sizeof *t->scores);
         t->sums = mem_new_aligned(TILE_ROWS * padded, sizeof *t->sums);
-        if (!t->q || !t->scores || !t->sums) {
+        t->block = mem_new_aligned(kv_cache_block_floats(head_dim), sizeof *t->block);
+        if (!t->q || !t->scores || !t->sums || !t->block) {
             attention_free(a);
             return -ENOMEM;
         }
@@ -78,6 +83,7 @@ void attention_free(Attention *a)
         free(a->tiles[i].q);
         free(a->tiles[i].scores);
         free(a->tiles[i].sums);
+        free(a->tiles[i].block);
         free(a->tiles[i].keys);
         free(a->tiles[i].values);
     }
@@ -97,15 +103,17 @@ static void tile_add(Tile *t, size_t row, const float *q, size_t d, float scale,
     t->out[row] = out;
 }
 
-/* One block of keys: those of `begin` .. begin + KERNEL_BLOCK - 1. keys [d][KERNEL_BLOCK], values
- * [KERNEL_BLOCK][padded]. */
-static void tile_block(Tile *t, size_t rows, size_t d, size_t padded, size_t begin,
+/* Rows from .. to - 1 with one block of keys: those of `begin` .. begin + KERNEL_BLOCK - 1. keys
+ * [d][KERNEL_BLOCK], values [KERNEL_BLOCK][padded]. */
+static void tile_block(Tile *t, size_t from, size_t to, size_t d, size_t padded, size_t begin,
                        const float *keys, const float *values)
 {
     const KernelTable *k = kernels();
-    k->tile(t->scores, KERNEL_BLOCK, t->q, d, keys, KERNEL_BLOCK, rows, d, KERNEL_BLOCK, false);
+    float *all = t->scores + from * KERNEL_BLOCK;
+    k->tile(all, KERNEL_BLOCK, t->q + from * d, d, keys, KERNEL_BLOCK, to - from, d, KERNEL_BLOCK,
+            false);
     size_t most = 0;
-    for (size_t r = 0; r < rows; r++) {
+    for (size_t r = from; r < to; r++) {
         float *scores = t->scores + r * KERNEL_BLOCK;
         size_t seen = t->limit[r] > begin ? t->limit[r] - begin : 0;
         seen = seen < KERNEL_BLOCK ? seen : KERNEL_BLOCK;
@@ -124,8 +132,8 @@ static void tile_block(Tile *t, size_t rows, size_t d, size_t padded, size_t beg
         }
         t->total[r] += k->exp_sum(scores, seen, t->max[r]);
     }
-    k->tile(t->sums, padded, t->scores, KERNEL_BLOCK, values, padded, rows, most, padded,
-            begin > 0);
+    k->tile(t->sums + from * padded, padded, all, KERNEL_BLOCK, values, padded, to - from, most,
+            padded, begin > 0);
 }
 
 static void tile_end(Tile *t, size_t rows, size_t d, size_t padded)
@@ -140,42 +148,62 @@ static void tile_end(Tile *t, size_t rows, size_t d, size_t padded)
 /* What the tiles of one layer share. */
 typedef struct Causal {
     Tile *tiles_of;
-    const KvCache *cache;
+    const AttentionQueries *sequences;
+    size_t shared; /* tokens that all sequences have in common, whole blocks */
     int layer;
     const float *q;
     float *out;
-    size_t q_stride, out_stride, first, n;
+    size_t q_stride, out_stride, n, d, padded, kv_heads;
     size_t group, parts, tokens, tiles; /* queries a key head; cuts of that; tokens a tile */
     float scale;
 } Causal;
 
+/* Blocks of keys from `begin` to `end` of one cache, for the tile's rows from .. to - 1. */
+static void causal_blocks(const Causal *c, Tile *t, const KvCache *cache, size_t head, size_t from,
+                          size_t to, size_t begin, size_t end)
+{
+    for (size_t key = begin; key < end; key += KERNEL_BLOCK) {
+        const float *keys, *values;
+        kv_cache_block(cache, c->layer, (int)head, key, t->block, &keys, &values);
+        tile_block(t, from, to, c->d, c->padded, key, keys, values);
+    }
+}
+
 static void causal_tile(void *user, size_t item, int thread)
 {
     const Causal *c = user;
-    const KvCache *cache = c->cache;
-    const size_t d = (size_t)cache->head_dim, kv_heads = (size_t)cache->kv_heads;
     Tile *t = &c->tiles_of[thread];
-    size_t head = item % kv_heads, part = item / kv_heads % c->parts;
+    size_t head = item % c->kv_heads, part = item / c->kv_heads % c->parts;
     /* The last tiles are the longest: first. */
-    size_t begin = (c->tiles - 1 - item / kv_heads / c->parts) * c->tokens;
+    size_t begin = (c->tiles - 1 - item / c->kv_heads / c->parts) * c->tokens;
     size_t end = begin + c->tokens < c->n ? begin + c->tokens : c->n;
     size_t from = part * TILE_ROWS;
     size_t to = from + TILE_ROWS < c->group ? from + TILE_ROWS : c->group;
-    size_t rows = 0;
-    for (size_t i = begin; i < end; i++)
+    /* The sequence of the first token, and its first row. */
+    const AttentionQueries *s = c->sequences;
+    size_t s_begin = 0, rows = 0;
+    for (; s_begin + s->n <= begin; s++)
+        s_begin += s->n;
+
+    const AttentionQueries *s_of = s;
+    for (size_t i = begin, at = s_begin; i < end; i++) {
+        for (; at + s_of->n <= i; s_of++)
+            at += s_of->n;
         for (size_t g = from; g < to; g++) {
-            size_t at = (head * c->group + g) * d;
-            tile_add(t, rows++, c->q + i * c->q_stride + at, d, c->scale, c->first + i + 1,
-                     c->out + i * c->out_stride + at);
+            size_t column = (head * c->group + g) * c->d;
+            tile_add(t, rows++, c->q + i * c->q_stride + column, c->d, c->scale,
+                     s_of->first + (i - at) + 1, c->out + i * c->out_stride + column);
         }
-    for (size_t key = 0; key < c->first + end; key += KERNEL_BLOCK) {
-        const float *base = cache->chunks[key / KV_CACHE_CHUNK] +
-                            ((size_t)c->layer * kv_heads + head) * cache->head_floats;
-        size_t in_chunk = key % KV_CACHE_CHUNK;
-        tile_block(t, rows, d, cache->padded, key, base + in_chunk * d,
-                   base + KV_CACHE_CHUNK * d + in_chunk * cache->padded);
     }
-    tile_end(t, rows, d, cache->padded);
+    causal_blocks(c, t, s->cache, head, 0, rows, 0, c->shared);
+    for (size_t row = 0; row < rows; s++) {
+        size_t last = s_begin + s->n < end ? s_begin + s->n : end;
+        size_t until = (last - begin) * (to - from);
+        causal_blocks(c, t, s->cache, head, row, until, c->shared, s->first + (last - s_begin));
+        row = until;
+        s_begin += s->n;
+    }
+    tile_end(t, rows, c->d, c->padded);
 }
 
 /* Items one after another in this thread: for work too small to wake others. */
@@ -185,27 +213,48 @@ static void run_alone(size_t items, void (*work)(void *, size_t, int), void *use
         work(user, i, 0);
 }
 
-void attention_causal(Attention *a, const KvCache *cache, int layer, const float *q,
-                      size_t q_stride, size_t first, size_t n, int heads, float *out,
+/* Blocks that are the same memory in all sequences, and before every query. */
+static size_t shared_tokens(const AttentionQueries *sequences, size_t n)
+{
+    size_t shared = sequences[0].first;
+    for (size_t i = 1; i < n; i++) {
+        size_t common = kv_cache_shared(sequences[0].cache, sequences[i].cache);
+        shared = common < shared ? common : shared;
+        shared = sequences[i].first < shared ? sequences[i].first : shared;
+    }
+    return n > 1 ? shared / KERNEL_BLOCK * KERNEL_BLOCK : 0;
+}
+
+void attention_causal(Attention *a, const AttentionQueries *sequences, size_t n_sequences,
+                      int layer, const float *q, size_t q_stride, int heads, float *out,
                       size_t out_stride)
 {
+    const KvCache *cache = sequences[0].cache;
     Causal c = {.tiles_of = a->tiles,
-                .cache = cache,
+                .sequences = sequences,
+
+                .shared = shared_tokens(sequences, n_sequences),
                 .layer = layer,
                 .q = q,
                 .out = out,
                 .q_stride = q_stride,
                 .out_stride = out_stride,
-                .first = first,
-                .n = n,
+                .d = (size_t)cache->head_dim,
+                .padded = cache->padded,
+                .kv_heads = (size_t)cache->kv_heads,
                 .group = (size_t)heads / (size_t)cache->kv_heads,
                 .scale = 1.0f / sqrtf((float)cache->head_dim)};
+    size_t pairs = 0;
+    for (size_t i = 0; i < n_sequences; i++) {
+        c.n += sequences[i].n;
+        pairs += (sequences[i].first + sequences[i].n) * sequences[i].n;
+    }
     c.tokens = c.group < TILE_ROWS ? TILE_ROWS / c.group : 1;
-    c.tiles = (n + c.tokens - 1) / c.tokens;
+    c.tiles = (c.n + c.tokens - 1) / c.tokens;
     /* A group of more queries than a tile has rows is cut. */
     c.parts = (c.group + TILE_ROWS - 1) / TILE_ROWS;
-    size_t items = c.tiles * (size_t)cache->kv_heads * c.parts;
-    if ((first + n) * n * (size_t)(heads * cache->head_dim) < PARALLEL_MACS)
+    size_t items = c.tiles * c.kv_heads * c.parts;
+    if (pairs * (size_t)heads * c.d < PARALLEL_MACS)
         run_alone(items, causal_tile, &c);
     else
         pool_run(a->pool, items, causal_tile, &c);
@@ -274,7 +323,7 @@ static void segment_head(void *user, size_t item, int thread)
             tile_add(t, j, rows + (i + j) * stride, d, scale, n,
                      s->out + (begin + i + j) * width + at);
         for (size_t key = 0; key < n; key += KERNEL_BLOCK)
-            tile_block(t, count, d, padded, key, t->keys + key * d, t->values + key * padded);
+            tile_block(t, 0, count, d, padded, key, t->keys + key * d, t->values + key * padded);
         tile_end(t, count, d, padded);
     }
 }

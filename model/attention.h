@@ -3,7 +3,7 @@
  * of KERNEL_BLOCK keys, running maximum and sum (flash attention), f32.
  *
  * A row's result depends only on its query and its keys, never on what else is computed with it or
- * by how many threads. An Attention is the scratch of one timeline's thread.
+ * by how many threads: to the last bit. An Attention is the scratch of one timeline's thread.
  */
 #ifndef WHEN_MODEL_ATTENTION_H
 #define WHEN_MODEL_ATTENTION_H
@@ -20,11 +20,18 @@ typedef struct Attention Attention;
 int attention_new(Pool *pool, int head_dim, Attention **attention);
 void attention_free(Attention *attention);
 
-/* Causal over a cache that already holds the keys of these queries: query i, token first + i, sees
- * tokens 0 .. first + i. q and out [n, heads * head_dim], rows q_stride and out_stride floats
- * apart; heads is a multiple of cache->kv_heads (grouped queries). */
-void attention_causal(Attention *attention, const KvCache *cache, int layer, const float *q,
-                      size_t q_stride, size_t first, size_t n, int heads, float *out,
+/* The queries of one sequence: tokens first .. first + n - 1 of its cache, which already holds
+ * their keys. Query i sees tokens 0 .. first + i. */
+typedef struct AttentionQueries {
+    KvCache *cache;
+    size_t first, n;
+} AttentionQueries;
+
+/* Causal attention of several sequences, whose queries lie one behind the other in q and out [sum
+ * of n, heads * head_dim], rows q_stride and out_stride floats apart; heads is a multiple of
+ * kv_heads (grouped queries). What sequences share (kv_cache_fork) is read once for all of them. */
+void attention_causal(Attention *attention, const AttentionQueries *sequences, size_t n_sequences,
+                      int layer, const float *q, size_t q_stride, int heads, float *out,
                       size_t out_stride);
 
 /* Segments of patches, each over itself: rows begins[i] .. begins[i + 1] - 1 of qkv

@@ -52,6 +52,7 @@ float *compute_need(Compute *c, ComputeBuffer which, size_t rows, size_t columns
 /* A loop over rows, cut into units of `unit` rows. */
 typedef struct Rows {
     float *y;
+    float *stream;
     const float *x, *weight, *cos, *sin;
     size_t rows, unit, n, stride, heads;
     float eps;
@@ -87,6 +88,52 @@ void compute_rmsnorm(Compute *c, float *y, const float *x, const float *weight, 
 {
     Rows r = {.y = y, .x = x, .weight = weight, .rows = rows, .n = n, .eps = eps};
     run_rows(c, &r, n, rmsnorm_unit);
+}
+
+static void add_rmsnorm_unit(void *user, size_t item, int thread)
+{
+    const Rows *r = user;
+    size_t to, n = r->n;
+    (void)thread;
+    for (size_t i = unit_rows(r, item, &to); i < to; i++) {
+        kernels()->add(r->stream + i * n, r->x + i * n, n);
+        kernels()->rmsnorm(r->y + i * n, r->stream + i * n, r->weight, n, r->eps);
+    }
+}
+
+void compute_add_rmsnorm(Compute *c, float *y, float *x, const float *update, const float *weight,
+                         size_t rows, size_t n, float eps)
+{
+    Rows r = {.y = y, .stream = x, .x = update, .weight = weight, .rows = rows, .n = n, .eps = eps};
+    run_rows(c, &r, n, add_rmsnorm_unit);
+}
+
+static void add_unit(void *user, size_t item, int thread)
+{
+    const Rows *r = user;
+    size_t to, from = unit_rows(r, item, &to);
+    (void)thread;
+    kernels()->add(r->y + from * r->n, r->x + from * r->n, (to - from) * r->n);
+}
+
+void compute_add(Compute *c, float *y, const float *x, size_t rows, size_t n)
+{
+    Rows r = {.y = y, .x = x, .rows = rows, .n = n};
+    run_rows(c, &r, n, add_unit);
+}
+
+static void gelu_unit(void *user, size_t item, int thread)
+{
+    const Rows *r = user;
+    size_t to, from = unit_rows(r, item, &to);
+    (void)thread;
+    kernel_gelu(r->y + from * r->n, (to - from) * r->n);
+}
+
+void compute_gelu(Compute *c, float *x, size_t rows, size_t n)
+{
+    Rows r = {.y = x, .rows = rows, .n = n};
+    run_rows(c, &r, n, gelu_unit);
 }
 
 static void silu_mul_unit(void *user, size_t item, int thread)

@@ -52,6 +52,12 @@ float *compute_need(Compute *compute, ComputeBuffer which, size_t rows, size_t c
 /* Rows of a matrix, spread over the threads. */
 void compute_rmsnorm(Compute *compute, float *y, const float *x, const float *weight, size_t rows,
                      size_t n, float eps);
+/* x += update, then y = rmsnorm(x): the residual stream is read once. */
+void compute_add_rmsnorm(Compute *compute, float *y, float *x, const float *update,
+                         const float *weight, size_t rows, size_t n, float eps);
+/* y += x */
+void compute_add(Compute *compute, float *y, const float *x, size_t rows, size_t n);
+void compute_gelu(Compute *compute, float *x, size_t rows, size_t n);
 /* gate_up [rows, 2 n] (gate, then up) -> y [rows, n] */
 void compute_silu_mul(Compute *compute, float *y, const float *gate_up, size_t rows, size_t n);
 /* Turns the first `heads` vectors of 2 * half floats of each row. cos, sin [rows, half]. */

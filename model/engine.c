@@ -138,12 +138,27 @@ static int load(Engine *e, const char *directory, const EngineOptions *options, 
     return r;
 }
 
+static KvDtype kv_dtype(const EngineOptions *options)
+{
+    switch (options->kv) {
+    case ENGINE_KV_F32:
+        return KV_F32;
+    case ENGINE_KV_BF16:
+        return KV_BF16;
+    case ENGINE_KV_INT8:
+        return KV_INT8;
+    default:
+        return options->dtype == ENGINE_F32 ? KV_F32 : KV_BF16;
+    }
+}
+
 int engine_open(const char *directory, const EngineOptions *options, Engine **engine, Error *err)
 {
     Engine *e = mem_new_array(1, sizeof *e);
     if (!e)
         return error_set(err, ENOMEM, EX_OSERR, "%s: no memory", directory);
     e->threads = options->threads > 0 ? options->threads : engine_default_threads();
+    e->kv = kv_dtype(options);
     int r = load(e, directory, options, err);
     if (r < 0) {
         engine_free(e);

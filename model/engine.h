@@ -18,10 +18,14 @@ typedef struct Timeline Timeline;
 
 typedef enum EngineDtype { ENGINE_F32, ENGINE_BF16 } EngineDtype;
 
+/* How keys and values are kept (kv_cache.h). AUTO: f32 with dtype f32, else bf16. */
+typedef enum EngineKv { ENGINE_KV_AUTO, ENGINE_KV_F32, ENGINE_KV_BF16, ENGINE_KV_INT8 } EngineKv;
+
 typedef struct EngineOptions {
     EngineDtype dtype; /* of weights and products; accumulation is f32 in both */
-    int threads;       /* 0: one a core */
-    const char *lora;  /* a PEFT adapter directory to merge at load, or NULL */
+    EngineKv kv;
+    int threads;      /* 0: one a core */
+    const char *lora; /* a PEFT adapter directory to merge at load, or NULL */
 } EngineOptions;
 
 /* Threads that are used when none are asked for: the processors this process may run on. */

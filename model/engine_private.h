@@ -12,6 +12,7 @@ struct Engine {
     PromptTemplate prompt;
     Vit *vit;
     Llm *llm;
+    KvDtype kv;
     int threads;
     size_t bytes; /* of the weights */
     char name[128];

@@ -139,6 +139,18 @@ static void plain_bf16_to_f32(float *y, const uint16_t *x, size_t n)
         y[i] = kernel_bf16(x[i]);
 }
 
+static void plain_s8_scale(float *y, const int8_t *x, float scale, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        y[i] = (float)x[i] * scale;
+}
+
+static void plain_s8_mul(float *y, const int8_t *x, const float *scales, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        y[i] = (float)x[i] * scales[i];
+}
+
 static const KernelTable kernels_plain = {
     .cpu = KERNEL_GENERIC,
     .name = "generic",
@@ -155,6 +167,8 @@ static const KernelTable kernels_plain = {
     .panels_f32 = plain_panels_f32,
     .panels_bf16 = plain_panels_bf16,
     .bf16_to_f32 = plain_bf16_to_f32,
+    .s8_scale = plain_s8_scale,
+    .s8_mul = plain_s8_mul,
 };
 
 /* --- the choice --- */

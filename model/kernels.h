@@ -65,6 +65,9 @@ typedef struct KernelTable {
                         size_t to);
 
     void (*bf16_to_f32)(float *y, const uint16_t *x, size_t n);
+    /* y[i] = x[i] * scale, and y[i] = x[i] * scales[i]; n is a multiple of KERNEL_ALIGN */
+    void (*s8_scale)(float *y, const int8_t *x, float scale, size_t n);
+    void (*s8_mul)(float *y, const int8_t *x, const float *scales, size_t n);
 } KernelTable;
 
 /* The fastest that this CPU has and WHEN_CPU allows. */

@@ -61,6 +61,11 @@ static inline VEC V_BF16_ODD(const uint16_t *p)
     return _mm256_castsi256_ps(_mm256_and_si256(_mm256_loadu_si256((const __m256i *)p), high));
 }
 
+static inline VEC V_S8(const int8_t *p)
+{
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p)));
+}
+
 #include "model/kernels_body.h"
 
 const KernelTable kernels_avx2 = BODY_TABLE(KERNEL_AVX2, "avx2");

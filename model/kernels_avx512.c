@@ -50,6 +50,11 @@ static inline VEC V_BF16_ODD(const uint16_t *p)
     return _mm512_castsi512_ps(_mm512_and_epi32(_mm512_loadu_si512(p), high));
 }
 
+static inline VEC V_S8(const int8_t *p)
+{
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)));
+}
+
 #include "model/kernels_body.h"
 
 const KernelTable kernels_avx512 = BODY_TABLE(KERNEL_AVX512, "avx512");

@@ -7,6 +7,7 @@
  *   V_ROUND(v)                   to the nearest integer
  *   V_POW2(v)                    2^v of integers -126..127
  *   V_BF16(p)                    VEC_N bf16 from p, widened
+ *   V_S8(p)                      VEC_N signed bytes from p, widened
  *   V_BF16_EVEN(p) V_BF16_ODD(p) of 2 * VEC_N bf16 at p, those with even and odd index
  * and gets a static KernelTable's functions. tests/unit/test_kernels.c includes it once more over
  * plain arrays of 16, which proves the wide version's loops on CPUs without it.
@@ -151,13 +152,17 @@ static void body_rope(float *x, const float *cos, const float *sin, size_t half)
     }
 }
 
+/* Rows of a tile's block: 6 x 2 vectors of sums, two of b and one of a are 15 of AVX2's 16
+ * registers. */
+#define BODY_TILE_ROWS 6
+
 /* rows x vecs sums stay in registers over the whole inner loop; both are constants at each call. */
 static inline __attribute__((always_inline)) void
 body_tile_of(const int rows, const int vecs, float *c, size_t c_stride, const float *a,
              size_t a_stride, const float *b, size_t b_stride, size_t inner, bool accumulate)
 {
-    VEC sum[4][2];
-#pragma GCC unroll 4
+    VEC sum[BODY_TILE_ROWS][2];
+#pragma GCC unroll 6
     for (int r = 0; r < rows; r++)
 #pragma GCC unroll 2
         for (int v = 0; v < vecs; v++)
@@ -166,7 +171,7 @@ body_tile_of(const int rows, const int vecs, float *c, size_t c_stride, const fl
     for (size_t i = 0; i < inner; i++) {
         const float *row = b + i * b_stride;
         VEC first = V_LOAD(row), second = vecs > 1 ? V_LOAD(row + VEC_N) : first;
-#pragma GCC unroll 4
+#pragma GCC unroll 6
         for (int r = 0; r < rows; r++) {
             VEC x = V_SET(a[(size_t)r * a_stride + i]);
             sum[r][0] = V_FMA(x, first, sum[r][0]);
@@ -174,34 +179,46 @@ body_tile_of(const int rows, const int vecs, float *c, size_t c_stride, const fl
                 sum[r][1] = V_FMA(x, second, sum[r][1]);
         }
     }
-#pragma GCC unroll 4
+#pragma GCC unroll 6
     for (int r = 0; r < rows; r++)
 #pragma GCC unroll 2
         for (int v = 0; v < vecs; v++)
             V_STORE(c + (size_t)r * c_stride + (size_t)v * VEC_N, sum[r][v]);
 }
 
+static inline __attribute__((always_inline)) void
+body_tile_rows(const int vecs, float *c, size_t c_stride, const float *a, size_t a_stride,
+               const float *b, size_t b_stride, size_t rows, size_t inner, bool accumulate)
+{
+    for (size_t r = 0; r < rows;) {
+        float *y = c + r * c_stride;
+        const float *x = a + r * a_stride;
+        /* 7 and 8 rows as 4 and 3 or 4: a single row waits for its own sums. */
+        size_t left = rows - r, count = left == 7 || left == 8 ? 4 : left;
+        if (count >= 6)
+            body_tile_of(6, vecs, y, c_stride, x, a_stride, b, b_stride, inner, accumulate);
+        else if (count == 5)
+            body_tile_of(5, vecs, y, c_stride, x, a_stride, b, b_stride, inner, accumulate);
+        else if (count == 4)
+            body_tile_of(4, vecs, y, c_stride, x, a_stride, b, b_stride, inner, accumulate);
+        else if (count == 3)
+            body_tile_of(3, vecs, y, c_stride, x, a_stride, b, b_stride, inner, accumulate);
+        else if (count == 2)
+            body_tile_of(2, vecs, y, c_stride, x, a_stride, b, b_stride, inner, accumulate);
+        else
+            body_tile_of(1, vecs, y, c_stride, x, a_stride, b, b_stride, inner, accumulate);
+        r += count < BODY_TILE_ROWS ? count : BODY_TILE_ROWS;
+    }
+}
+
 static void body_tile(float *c, size_t c_stride, const float *a, size_t a_stride, const float *b,
                       size_t b_stride, size_t rows, size_t inner, size_t cols, bool accumulate)
 {
-    for (size_t j = 0; j < cols;) {
-        bool two = cols - j >= 2 * VEC_N;
-        for (size_t r = 0; r < rows;) {
-            float *y = c + r * c_stride + j;
-            const float *x = a + r * a_stride;
-            bool four = rows - r >= 4;
-            if (two && four)
-                body_tile_of(4, 2, y, c_stride, x, a_stride, b + j, b_stride, inner, accumulate);
-            else if (two)
-                body_tile_of(1, 2, y, c_stride, x, a_stride, b + j, b_stride, inner, accumulate);
-            else if (four)
-                body_tile_of(4, 1, y, c_stride, x, a_stride, b + j, b_stride, inner, accumulate);
-            else
-                body_tile_of(1, 1, y, c_stride, x, a_stride, b + j, b_stride, inner, accumulate);
-            r += four ? 4 : 1;
-        }
-        j += two ? 2 * VEC_N : VEC_N;
-    }
+    size_t j = 0;
+    for (; cols - j >= 2 * VEC_N; j += 2 * VEC_N)
+        body_tile_rows(2, c + j, c_stride, a, a_stride, b + j, b_stride, rows, inner, accumulate);
+    if (j < cols)
+        body_tile_rows(1, c + j, c_stride, a, a_stride, b + j, b_stride, rows, inner, accumulate);
 }
 
 static inline __attribute__((always_inline)) VEC body_weights(const void *w, bool bf16, size_t i)
@@ -349,6 +366,19 @@ static void body_bf16_to_f32(float *y, const uint16_t *x, size_t n)
         y[i] = kernel_bf16(x[i]);
 }
 
+static void body_s8_scale(float *y, const int8_t *x, float scale, size_t n)
+{
+    VEC by = V_SET(scale);
+    for (size_t i = 0; i < n; i += VEC_N)
+        V_STORE(y + i, V_MUL(V_S8(x + i), by));
+}
+
+static void body_s8_mul(float *y, const int8_t *x, const float *scales, size_t n)
+{
+    for (size_t i = 0; i < n; i += VEC_N)
+        V_STORE(y + i, V_MUL(V_S8(x + i), V_LOAD(scales + i)));
+}
+
 #define BODY_TABLE(CPU, NAME)                                                                      \
     {                                                                                              \
         .cpu = CPU, .name = NAME, .rmsnorm = body_rmsnorm, .silu_mul = body_silu_mul,              \
@@ -356,4 +386,5 @@ static void body_bf16_to_f32(float *y, const uint16_t *x, size_t n)
         .rope = body_rope, .tile = body_tile, .matvec_f32 = body_matvec_f32,                       \
         .matvec_bf16 = body_matvec_bf16, .panels_f32 = body_panels_f32,                            \
         .panels_bf16 = body_panels_bf16, .bf16_to_f32 = body_bf16_to_f32,                          \
+        .s8_scale = body_s8_scale, .s8_mul = body_s8_mul,                                          \
     }

@@ -1,12 +1,14 @@
 /*
  * Long inputs run in pieces of PIECE_TOKENS: a token's values do not depend on what is behind it,
- * so only the last piece's output is kept.
+ * so only the output of each sequence's last token is kept. A piece may hold the end of one
+ * sequence and the begin of the next.
  */
 #include "model/llm.h"
 
 #include "base/mem.h"
 #include "model/kernels.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -153,13 +155,19 @@ void llm_embed(const Llm *m, int32_t id, float *embedding)
     gemm_weight_row(m->embed, (size_t)id, embedding);
 }
 
-/* x [n, H] += attention(norm1(x)); x += mlp(norm2(x)). The cache holds `first` tokens before. */
-static int layer_run(const Llm *m, int index, Compute *c, KvCache *cache, size_t first, size_t n,
-                     const float *cos, const float *sin, float *x)
+/* The tokens that are run at once: of each sequence some. */
+typedef struct Piece {
+    AttentionQueries queries[LLM_MAX_SEQUENCES];
+    size_t n_sequences, n; /* n: tokens altogether */
+    const float *cos, *sin;
+} Piece;
+
+/* x [n, H] += attention(norm1(x)); x += mlp(norm2(x)) */
+static int layer_run(const Llm *m, int index, Compute *c, const Piece *p, float *x)
 {
     const TextHparams *h = m->h;
     const Layer *layer = &m->layers[index];
-    const size_t hidden = (size_t)h->hidden, wide = (size_t)h->intermediate;
+    const size_t hidden = (size_t)h->hidden, wide = (size_t)h->intermediate, n = p->n;
     const size_t d = (size_t)h->head_dim, heads = (size_t)h->heads, kv = (size_t)h->kv_heads;
     const size_t q_floats = heads * d, row = (heads + 2 * kv) * d;
     float *norm = compute_need(c, COMPUTE_NORM, n, hidden > wide ? hidden : wide);
@@ -174,30 +182,35 @@ static int layer_run(const Llm *m, int index, Compute *c, KvCache *cache, size_t
     int r = gemm_run(c->gemm, layer->qkv, norm, n, qkv);
     if (r < 0)
         return r;
-    compute_rope(c, qkv, row, n, heads + kv, cos, sin, d / 2);
-    kv_cache_put(cache, index, first, n, qkv + q_floats, qkv + q_floats + kv * d, row);
-    attention_causal(c->attention, cache, index, qkv, row, first, n, h->heads, mixed, q_floats);
+    compute_rope(c, qkv, row, n, heads + kv, p->cos, p->sin, d / 2);
+    const float *keys = qkv + q_floats;
+    for (size_t i = 0; i < p->n_sequences; i++) {
+        const AttentionQueries *of = &p->queries[i];
+        kv_cache_put(of->cache, index, of->first, of->n, keys, keys + kv * d, row);
+        keys += of->n * row;
+    }
+    attention_causal(c->attention, p->queries, p->n_sequences, index, qkv, row, h->heads, mixed,
+                     q_floats);
     r = gemm_run(c->gemm, layer->out, mixed, n, update);
     if (r < 0)
         return r;
-    kernels()->add(x, update, n * hidden);
-
-    compute_rmsnorm(c, norm, x, layer->norm2, n, hidden, h->norm_eps);
+    compute_add_rmsnorm(c, norm, x, update, layer->norm2, n, hidden, h->norm_eps);
     r = gemm_run(c->gemm, layer->gate_up, norm, n, gate_up);
     if (r < 0)
         return r;
     compute_silu_mul(c, norm, gate_up, n, wide);
     r = gemm_run(c->gemm, layer->down, norm, n, update);
     if (r == 0)
-        kernels()->add(x, update, n * hidden);
+        compute_add(c, x, update, n, hidden);
     return r;
 }
 
-static int piece_run(const Llm *m, Compute *c, KvCache *cache, const float *embeds, size_t at,
-                     size_t n, const int32_t *positions, size_t stride, float **stream)
+/* at: the piece's first row of embeds and positions. *stream: the rows behind the last layer. */
+static int piece_run(const Llm *m, Compute *c, Piece *p, const float *embeds, size_t at,
+                     const int32_t *positions, size_t stride, float **stream)
 {
     const TextHparams *h = m->h;
-    const size_t hidden = (size_t)h->hidden, half = (size_t)h->head_dim / 2, first = cache->n;
+    const size_t hidden = (size_t)h->hidden, half = (size_t)h->head_dim / 2, n = p->n;
     float *x = compute_need(c, COMPUTE_HIDDEN, n, hidden);
     float *cos = compute_need(c, COMPUTE_COS, n, half);
     float *sin = compute_need(c, COMPUTE_SIN, n, half);
@@ -205,42 +218,91 @@ static int piece_run(const Llm *m, Compute *c, KvCache *cache, const float *embe
         return -ENOMEM;
     memcpy(x, embeds + at * hidden, n * hidden * sizeof *x);
     kernel_rope_table(cos, sin, positions + at, stride, n, m->axis_of, m->frequency, half);
+    p->cos = cos;
+    p->sin = sin;
     for (int i = 0; i < h->layers; i++) {
-        int r = layer_run(m, i, c, cache, first, n, cos, sin, x);
+        int r = layer_run(m, i, c, p, x);
         if (r < 0)
             return r;
         compute_seen(c, "layer", i, at, n, hidden, x);
     }
-    cache->n = first + n;
+    for (size_t i = 0; i < p->n_sequences; i++)
+        p->queries[i].cache->n = p->queries[i].first + p->queries[i].n;
     *stream = x;
     return 0;
 }
 
-int llm_run(const Llm *m, Compute *c, KvCache *cache, const float *embeds, size_t n,
-            const int32_t *positions, size_t stride, float *last)
+/* Up to PIECE_TOKENS tokens from token *done of sequence *next on; both move on. */
+static void piece_cut(const LlmSequence *sequences, size_t n_sequences, size_t *next, size_t *done,
+                      Piece *p)
 {
-    const size_t hidden = (size_t)m->h->hidden, before = cache->n;
-    size_t tokens;
-    if (!mem_add(before, n, &tokens))
-        return -ENOMEM;
-    int r = kv_cache_reserve(cache, tokens);
-    for (size_t at = 0; r == 0 && at < n; at += PIECE_TOKENS) {
-        size_t piece = n - at < PIECE_TOKENS ? n - at : PIECE_TOKENS;
+    p->n_sequences = p->n = 0;
+    while (*next < n_sequences && p->n < PIECE_TOKENS) {
+        const LlmSequence *s = &sequences[*next];
+        size_t left = s->n - *done, room = PIECE_TOKENS - p->n, n = left < room ? left : room;
+        if (n)
+            p->queries[p->n_sequences++] = (AttentionQueries){s->cache, s->cache->n, n};
+        p->n += n;
+        *done += n;
+        if (*done < s->n)
+            return;
+        ++*next;
+        *done = 0;
+    }
+}
+
+/* The final norm of the last tokens of those sequences that the piece ends. */
+static void take_last(const Llm *m, const LlmSequence *sequences, const size_t *after,
+                      size_t n_sequences, const Piece *p, const float *x)
+{
+    const size_t hidden = (size_t)m->h->hidden;
+    size_t row = 0;
+    for (size_t i = 0; i < p->n_sequences; i++) {
+        const AttentionQueries *q = &p->queries[i];
+        row += q->n;
+        for (size_t s = 0; s < n_sequences; s++)
+            if (sequences[s].cache == q->cache && q->first + q->n == after[s])
+                kernels()->rmsnorm(sequences[s].last, x + (row - 1) * hidden, m->norm, hidden,
+                                   m->h->norm_eps);
+    }
+}
+
+int llm_run(const Llm *m, Compute *c, const LlmSequence *sequences, size_t n_sequences,
+            const float *embeds, const int32_t *positions, size_t stride)
+{
+    const size_t hidden = (size_t)m->h->hidden;
+    size_t before[LLM_MAX_SEQUENCES], after[LLM_MAX_SEQUENCES], total = 0;
+    assert(n_sequences <= LLM_MAX_SEQUENCES);
+    int r = 0;
+    for (size_t i = 0; i < n_sequences; i++) {
+        before[i] = sequences[i].cache->n;
+        if (r == 0)
+            r = mem_add(before[i], sequences[i].n, &after[i]) &&
+                        mem_add(total, sequences[i].n, &total)
+                    ? kv_cache_reserve(sequences[i].cache, after[i])
+                    : -ENOMEM;
+    }
+    Piece p = {0};
+    size_t next = 0, done = 0;
+    for (size_t at = 0; r == 0 && at < total; at += p.n) {
+        piece_cut(sequences, n_sequences, &next, &done, &p);
         float *x = NULL;
-        r = piece_run(m, c, cache, embeds, at, piece, positions, stride, &x);
+        r = piece_run(m, c, &p, embeds, at, positions, stride, &x);
         if (r < 0)
             break;
-        kernels()->rmsnorm(last, x + (piece - 1) * hidden, m->norm, hidden, m->h->norm_eps);
+        take_last(m, sequences, after, n_sequences, &p, x);
         if (c->tap.seen) {
-            float *norm = compute_need(c, COMPUTE_NORM, piece, hidden);
-            if (!norm)
-                return -ENOMEM;
-            compute_rmsnorm(c, norm, x, m->norm, piece, hidden, m->h->norm_eps);
-            compute_seen(c, "final_norm", 0, at, piece, hidden, norm);
+            float *norm = compute_need(c, COMPUTE_NORM, p.n, hidden);
+            if (!norm) {
+                r = -ENOMEM;
+                break;
+            }
+            compute_rmsnorm(c, norm, x, m->norm, p.n, hidden, m->h->norm_eps);
+            compute_seen(c, "final_norm", 0, at, p.n, hidden, norm);
         }
     }
-    if (r < 0)
-        kv_cache_truncate(cache, before < cache->n ? before : cache->n);
+    for (size_t i = 0; r < 0 && i < n_sequences; i++)
+        kv_cache_truncate(sequences[i].cache, before[i]);
     return r;
 }
 

@@ -22,11 +22,21 @@ void llm_free(Llm *llm);
 /* The embedding of token id (0 <= id < vocab), [H]. */
 void llm_embed(const Llm *llm, int32_t id, float *embedding);
 
-/* Runs n tokens behind those of the cache, which grows by n. embeds [n, H]; positions: rows t, h, w
- * `stride` apart. last [H]: the final norm's output of the last token. -ENOMEM, -EIO: then the
- * cache holds what it held. Taps: "layer", "final_norm" (then of all rows). */
-int llm_run(const Llm *llm, Compute *compute, KvCache *cache, const float *embeds, size_t n,
-            const int32_t *positions, size_t stride, float *last);
+enum { LLM_MAX_SEQUENCES = 16 };
+
+/* One context that grows: n tokens behind those of the cache. */
+typedef struct LlmSequence {
+    KvCache *cache;
+    size_t n;
+    float *last; /* [H]: the final norm's output of its last token */
+} LlmSequence;
+
+/* Runs the new tokens of several sequences at once, one sequence behind the other in embeds [sum of
+ * n, H]; positions: rows t, h, w `stride` apart. The weights are read once for all of them, and
+ * what their caches share too. Each cache grows by its n. -ENOMEM, -EIO: then the caches hold what
+ * they held. Taps: "layer", "final_norm" (then of all rows). */
+int llm_run(const Llm *llm, Compute *compute, const LlmSequence *sequences, size_t n_sequences,
+            const float *embeds, const int32_t *positions, size_t stride);
 
 /* logits [n, V] of n rows of the final norm. */
 int llm_logits(const Llm *llm, Compute *compute, const float *normed, size_t n, float *logits);

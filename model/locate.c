@@ -1,7 +1,8 @@
 /*
- * Prompt = prefix up to and including the video, prefilled once, + question, appended, answered and
- * rolled back. The prefix's ids come from the rendered prompt: everything up to its video pad token
- * is the same whatever the question is, because added tokens are cut out before anything else is.
+ * Prompt = prefix up to and including the video, prefilled once, + question, appended to a fork and
+ * answered there. The prefix's ids come from the rendered prompt: everything up to its video pad
+ * token is the same whatever the question is, because added tokens are cut out before anything else
+ * is.
  */
 #include "model/locate.h"
 
@@ -19,27 +20,32 @@
 
 enum { DEFAULT_MAX_TOKENS = 512, MAX_QUESTION_BYTES = 4096 };
 
-struct Locator {
+/* One question, while it is answered; its memory is used again. */
+typedef struct Asked {
     const Engine *engine;
-    Timeline *timeline;
-    GrammarRules *rules;
+    Timeline *fork; /* of the locator's timeline */
     Grammar *grammar;
-    size_t max_tokens;
-
-    TimelineMark video_end; /* behind the video */
-    double origin_s;        /* seconds of the first frame: the model's 00:00.00 */
-    bool watching;
-
-    /* Of the last question; reused. */
-    TokenIds prompt, output;
-    Str text;
+    TokenIds question, output;
+    Str answer;
     struct Free { /* tokens that the model chose: where they end in the text, and how sure it was */
         size_t end_bytes;
         double log_prob;
     } * free;
     size_t n_free, free_capacity;
     bool failed; /* no memory while a step was noted */
-    Str answer;
+} Asked;
+
+struct Locator {
+    const Engine *engine;
+    Timeline *timeline; /* up to the video's end */
+    GrammarRules *rules;
+    size_t max_tokens;
+    double origin_s; /* seconds of the first frame: the model's 00:00.00 */
+    bool watching;
+    Asked asked[LOCATE_TOGETHER];
+
+    TokenIds prompt; /* of the last question; reused */
+    Str text;
 
     float *prompt_logits;      /* [vocab] */
     int32_t *prompt_positions; /* [3, prompt_tokens] */
@@ -82,8 +88,11 @@ int locator_new(const Engine *engine, int max_tokens, Locator **locator, Error *
     if (r == 0)
         r = grammar_compile_schema(GRAMMAR_EVENT_LIST_SCHEMA, space, engine_tokenizer(engine),
                                    h->eos, h->n_eos, &l->rules, err);
-    if (r == 0 && grammar_new(l->rules, &l->grammar) < 0)
-        r = no_memory(err);
+    for (size_t i = 0; r == 0 && i < LOCATE_TOGETHER; i++) {
+        l->asked[i].engine = engine;
+        if (grammar_new(l->rules, &l->asked[i].grammar) < 0)
+            r = no_memory(err);
+    }
     l->prompt_logits = mem_new_aligned((size_t)h->text.vocab, sizeof *l->prompt_logits);
     if (r == 0 && !l->prompt_logits)
         r = no_memory(err);
@@ -99,14 +108,19 @@ void locator_free(Locator *l)
 {
     if (!l)
         return;
+    for (size_t i = 0; i < LOCATE_TOGETHER; i++) {
+        Asked *a = &l->asked[i];
+        timeline_free(a->fork);
+        grammar_free(a->grammar);
+        token_ids_deinit(&a->question);
+        token_ids_deinit(&a->output);
+        str_deinit(&a->answer);
+        free(a->free);
+    }
     timeline_free(l->timeline);
-    grammar_free(l->grammar);
     grammar_rules_free(l->rules);
     token_ids_deinit(&l->prompt);
-    token_ids_deinit(&l->output);
     str_deinit(&l->text);
-    str_deinit(&l->answer);
-    free(l->free);
     free(l->prompt_logits);
     free(l->prompt_positions);
     free(l->prompt_ids);
@@ -217,7 +231,6 @@ int locator_watch(Locator *l, const LocateFrame *frames, size_t n, Error *err)
         r = timeline_append_video(l->timeline, &video, err);
     if (r < 0)
         return r;
-    l->video_end = timeline_mark(l->timeline);
     l->watching = true;
     return 0;
 }
@@ -225,125 +238,159 @@ int locator_watch(Locator *l, const LocateFrame *frames, size_t n, Error *err)
 /* Notes a chosen token: in the order of the text, so that an interval's tokens can be found. */
 static void note_step(void *user, const GenerateStep *step)
 {
-    Locator *l = user;
+    Asked *a = user;
     size_t bytes = 0;
-    const Tokenizer *tokenizer = engine_tokenizer(l->engine);
+    const Tokenizer *tokenizer = engine_tokenizer(a->engine);
     const uint8_t *text = tokenizer_bytes(tokenizer, step->id, &bytes);
     if (!tokenizer_is_special(tokenizer, step->id))
-        str_add(&l->answer, text, bytes);
+        str_add(&a->answer, text, bytes);
     if (step->forced)
         return;
-    if (mem_grow((void **)&l->free, &l->free_capacity, l->n_free + 1, sizeof *l->free) < 0) {
-        l->failed = true;
+    if (mem_grow((void **)&a->free, &a->free_capacity, a->n_free + 1, sizeof *a->free) < 0) {
+        a->failed = true;
         return;
     }
-    l->free[l->n_free++] = (struct Free){l->answer.len, step->log_prob};
+    a->free[a->n_free++] = (struct Free){a->answer.len, step->log_prob};
 }
 
 /* Geometric mean of the probabilities of the chosen tokens that end in (from, to]. 1 when all were
  * forced. */
-static double confidence_of(const Locator *l, size_t from, size_t to)
+static double confidence_of(const Asked *a, size_t from, size_t to)
 {
     double sum = 0;
     size_t n = 0;
-    for (size_t i = 0; i < l->n_free; i++)
-        if (l->free[i].end_bytes > from && l->free[i].end_bytes <= to) {
-            sum += l->free[i].log_prob;
+    for (size_t i = 0; i < a->n_free; i++)
+        if (a->free[i].end_bytes > from && a->free[i].end_bytes <= to) {
+            sum += a->free[i].log_prob;
             n++;
         }
     return n ? exp(sum / (double)n) : 1;
 }
 
 /* Keeps what locator_prompt_* give. */
-static int keep_prompt(Locator *l, Error *err)
+static int keep_prompt(Locator *l, Timeline *timeline, Error *err)
 {
     const float *logits = NULL;
-    int r = timeline_logits(l->timeline, &logits, err);
+    int r = timeline_logits(timeline, &logits, err);
     if (r < 0)
         return r;
-    size_t n = timeline_length(l->timeline);
+    size_t n = timeline_length(timeline);
     if (mem_grow((void **)&l->prompt_positions, &l->prompt_positions_capacity, 3 * n,
                  sizeof *l->prompt_positions) < 0 ||
         mem_grow((void **)&l->prompt_ids, &l->prompt_ids_capacity, n, sizeof *l->prompt_ids) < 0)
         return no_memory(err);
     memcpy(l->prompt_logits, logits,
            (size_t)engine_hparams(l->engine)->text.vocab * sizeof *logits);
-    timeline_positions(l->timeline, l->prompt_positions);
-    memcpy(l->prompt_ids, timeline_ids(l->timeline), n * sizeof *l->prompt_ids);
+    timeline_positions(timeline, l->prompt_positions);
+    memcpy(l->prompt_ids, timeline_ids(timeline), n * sizeof *l->prompt_ids);
     l->prompt_tokens = n;
     l->has_prompt = true;
     return 0;
 }
 
-/* l->answer and what was noted, to the caller's structure. */
-static int read_answer(const Locator *l, LocateAnswer *answer)
+/* What was written and noted, to the caller's structure. -ENOMEM. */
+static int read_answer(const Locator *l, const Asked *a, LocateAnswer *answer)
 {
+    if (a->failed || str_failed(&a->answer))
+        return -ENOMEM;
     _cleanup_(answer_deinit) Answer parsed = {0};
-    int r = answer_parse(str_text(&l->answer), l->answer.len, &parsed);
+    int r = answer_parse(str_text(&a->answer), a->answer.len, &parsed);
     if (r < 0)
         return r;
-    answer->text = strdup(str_text(&l->answer));
+    answer->text = strdup(str_text(&a->answer));
     answer->intervals = mem_new_array(parsed.n, sizeof *answer->intervals);
     if (!answer->text || !answer->intervals)
         return -ENOMEM;
     answer->n = parsed.n;
-    answer->tokens = (int)l->output.n;
-    answer->confidence = confidence_of(l, 0, SIZE_MAX);
+    answer->tokens = (int)a->output.n;
+    answer->confidence = confidence_of(a, 0, SIZE_MAX);
     for (size_t i = 0; i < parsed.n; i++) {
         const AnswerInterval *from = &parsed.intervals[i];
         LocateInterval *to = &answer->intervals[i];
         to->start_s = l->origin_s + from->start_s;
         to->end_s = l->origin_s + from->end_s;
-        to->confidence = confidence_of(l, from->begin, from->end);
+        to->confidence = confidence_of(a, from->begin, from->end);
         memcpy(to->description, from->description, sizeof to->description);
     }
     return 0;
 }
 
-/* Behind the video: appends, answers. The caller rolls back. */
-static int ask(Locator *l, const char *question, LocateAnswer *answer, Error *err)
+/* A fork behind the video, and the question's ids. */
+static int prepare(Locator *l, const char *question, Asked *a, Error *err)
 {
     size_t pad;
-    int r = encode_prompt(l, question, &pad, err);
+    int r = timeline_fork(l->timeline, &a->fork, err);
     if (r == 0)
-        r = timeline_append_ids(l->timeline, l->prompt.ids + pad + 1, l->prompt.n - pad - 1, err);
+        r = encode_prompt(l, question, &pad, err);
+    a->question.n = a->output.n = a->n_free = 0;
+    for (size_t i = pad + 1; r == 0 && i < l->prompt.n; i++)
+        if (token_ids_add(&a->question, l->prompt.ids[i]) < 0)
+            r = no_memory(err);
+    grammar_reset(a->grammar);
+    str_clear(&a->answer);
+    a->failed = false;
+    return r;
+}
+
+/* n <= LOCATE_TOGETHER questions, read and answered together. */
+static int ask_together(Locator *l, const char *const *questions, size_t n, LocateAnswer *answers,
+                        Error *err)
+{
+    TimelineText texts[LOCATE_TOGETHER];
+    GenerateOptions options[LOCATE_TOGETHER];
+    Timeline *forks[LOCATE_TOGETHER];
+    TokenIds *outputs[LOCATE_TOGETHER];
+    int results[LOCATE_TOGETHER], r = 0;
+    for (size_t i = 0; r == 0 && i < n; i++) {
+        Asked *a = &l->asked[i];
+        r = prepare(l, questions[i], a, err);
+        texts[i] = (TimelineText){a->fork, a->question.ids, a->question.n};
+        options[i] = (GenerateOptions){
+            .grammar = a->grammar, .max_tokens = l->max_tokens, .step = note_step, .user = a};
+        forks[i] = a->fork;
+        outputs[i] = &a->output;
+    }
     if (r == 0)
-        r = keep_prompt(l, err);
-    if (r < 0)
-        return r;
-    grammar_reset(l->grammar);
-    l->output.n = l->n_free = 0;
-    l->failed = false;
-    str_clear(&l->answer);
-    GenerateOptions options = {
-        .grammar = l->grammar, .max_tokens = l->max_tokens, .step = note_step, .user = l};
-    r = timeline_generate(l->timeline, &options, &l->output, err);
-    if (r < 0)
-        return r;
-    answer->truncated = r == GENERATE_TRUNCATED;
-    if (l->failed || str_failed(&l->answer) || read_answer(l, answer) < 0)
-        return no_memory(err);
-    return 0;
+        r = timeline_append_together(texts, n, err);
+    if (r == 0)
+        r = keep_prompt(l, forks[n - 1], err);
+    if (r == 0)
+        r = timeline_generate_together(forks, options, outputs, results, n, err);
+    for (size_t i = 0; r == 0 && i < n; i++) {
+        answers[i].truncated = results[i] == GENERATE_TRUNCATED;
+        if (read_answer(l, &l->asked[i], &answers[i]) < 0)
+            r = no_memory(err);
+        else
+            log_debug("locate", "asked tokens=%d intervals=%zu confidence=%.3f truncated=%d",
+                      answers[i].tokens, answers[i].n, answers[i].confidence, answers[i].truncated);
+    }
+    return r;
+}
+
+int locator_ask_all(Locator *l, const char *const *questions, size_t n, LocateAnswer *answers,
+                    Error *err)
+{
+    memset(answers, 0, n * sizeof *answers);
+    l->has_prompt = false;
+    if (!l->watching)
+        return error_set(err, EINVAL, EX_SOFTWARE, "a question was asked before a video was seen");
+    for (size_t i = 0; i < n; i++)
+        if (strnlen(questions[i], MAX_QUESTION_BYTES + 1) > MAX_QUESTION_BYTES)
+            return error_set(err, E2BIG, EX_DATAERR,
+                             "the question is longer than %d bytes: ask a shorter one",
+                             MAX_QUESTION_BYTES);
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < n; i += LOCATE_TOGETHER)
+        r = ask_together(l, questions + i, n - i < LOCATE_TOGETHER ? n - i : LOCATE_TOGETHER,
+                         answers + i, err);
+    for (size_t i = 0; r < 0 && i < n; i++)
+        locate_answer_deinit(&answers[i]);
+    return r;
 }
 
 int locator_ask(Locator *l, const char *question, LocateAnswer *answer, Error *err)
 {
-    memset(answer, 0, sizeof *answer);
-    l->has_prompt = false;
-    if (!l->watching)
-        return error_set(err, EINVAL, EX_SOFTWARE, "a question was asked before a video was seen");
-    size_t bytes = strnlen(question, MAX_QUESTION_BYTES + 1);
-    if (bytes > MAX_QUESTION_BYTES)
-        return error_set(err, E2BIG, EX_DATAERR,
-                         "the question is longer than %d bytes: ask a shorter one",
-                         MAX_QUESTION_BYTES);
-    int r = ask(l, question, answer, err);
-    timeline_rollback(l->timeline, l->video_end);
-    if (r < 0)
-        locate_answer_deinit(answer);
-    log_debug("locate", "asked tokens=%d intervals=%zu confidence=%.3f truncated=%d",
-              answer->tokens, answer->n, answer->confidence, answer->truncated);
-    return r;
+    return locator_ask_all(l, &question, 1, answer, err);
 }
 
 const float *locator_prompt_logits(const Locator *l, size_t *vocab)

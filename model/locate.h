@@ -56,7 +56,14 @@ int locator_watch(Locator *locator, const LocateFrame *frames, size_t n_frames, 
  * (docs/model.md). */
 int locator_ask(Locator *locator, const char *question, LocateAnswer *answer, Error *err);
 
-/* For whenscan's --logits and --positions: of the last locator_ask. Next-token logits at the
+/* The same for several questions: they are read and answered together (up to LOCATE_TOGETHER at
+ * once), which costs little more than one, and each gets the answer that it would have got alone.
+ * answers [n]; on failure none is filled. */
+enum { LOCATE_TOGETHER = 4 };
+int locator_ask_all(Locator *locator, const char *const *questions, size_t n, LocateAnswer *answers,
+                    Error *err);
+
+/* For whenscan's --logits and --positions: of the last question. Next-token logits at the
  * prompt's end, [vocab] f32, and the prompt's position ids, [3, n_tokens] int32 (rows t, h, w).
  * Borrowed until the next call on this locator. */
 const float *locator_prompt_logits(const Locator *locator, size_t *vocab);

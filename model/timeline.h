@@ -1,7 +1,12 @@
 /*
  * A growing context over an engine: text and video are appended, logits asked, answers generated,
- * and everything behind a mark can be taken back. Belongs to one thread. After warm-up (the largest
+ * everything behind a mark can be taken back, and old grids forgotten. After warm-up (the largest
  * input seen) no token allocates.
+ *
+ * A timeline can be forked: both go on from there, and neither notices the other. Forks share the
+ * memory of what they have in common and their scratch: a timeline and all its forks belong to one
+ * thread. Several of them can be appended to and generated from together, which reads the weights
+ * and the common keys once for all.
  */
 #ifndef WHEN_MODEL_TIMELINE_H
 #define WHEN_MODEL_TIMELINE_H
@@ -16,7 +21,12 @@
 
 /* The engine must outlive it. -ENOMEM with EX_OSERR. */
 int timeline_new(const Engine *engine, Timeline **timeline, Error *err);
-void timeline_free(Timeline *timeline);
+void timeline_free(Timeline *timeline); /* its forks live on */
+
+/* *fork becomes what `timeline` is now, logits included; what is appended to either gives bit for
+ * bit what it would have given to a timeline that was never forked. *fork is NULL (then it is made)
+ * or an earlier fork of the same family, whose memory is used again. -ENOMEM with EX_OSERR. */
+int timeline_fork(Timeline *timeline, Timeline **fork, Error *err);
 
 size_t timeline_length(const Timeline *timeline);         /* tokens */
 int32_t timeline_next_position(const Timeline *timeline); /* in all three rows */
@@ -28,14 +38,28 @@ void timeline_positions(const Timeline *timeline, int32_t *positions);
  * EX_OSERR. The timeline is as before when they fail. */
 int timeline_append_ids(Timeline *timeline, const int32_t *ids, size_t n, Error *err);
 
+enum { TIMELINE_MAX_TOGETHER = 16 };
+
+typedef struct TimelineText {
+    Timeline *timeline;
+    const int32_t *ids; /* [n] */
+    size_t n;
+} TimelineText;
+
+/* timeline_append_ids of up to TIMELINE_MAX_TOGETHER different timelines of one family. */
+int timeline_append_together(const TimelineText *texts, size_t n_texts, Error *err);
+
 typedef struct TimelineVideo {
     const uint8_t *const *frames; /* [n_frames] of [height, width, 3] RGB */
     size_t n_frames;              /* an odd last frame is repeated */
     int width, height;            /* pixels, multiples of engine_cell_px() */
     const double *seconds;        /* [(n_frames + 1) / 2], of each grid from the video's begin */
+    bool continues; /* goes on with the video at the timeline's end: seconds count from that one's
+                       begin, and position ids are what one video of all grids would have had */
 } TimelineVideo;
 
-/* One visual token a merged cell of each grid; the vision tokens around them are text. */
+/* One visual token a merged cell of each grid; the vision tokens around them are text. -EINVAL with
+ * EX_DATAERR: no such sizes, times that fall, or nothing there to go on with. */
 int timeline_append_video(Timeline *timeline, const TimelineVideo *video, Error *err);
 
 /* Tokens whose embeddings [n, H] and position ids (rows t, h, w of n) are known; ids [n] are kept
@@ -47,9 +71,20 @@ int timeline_append_embeds(Timeline *timeline, const float *embeds, const int32_
  * nothing was appended since the begin or a rollback. */
 int timeline_logits(Timeline *timeline, const float **logits, Error *err);
 
+/* Forgets the grids of the video appended last whose seconds are all below `seconds`; *dropped (may
+ * be NULL): tokens. Everything kept stays bit for bit what it is: ids, position ids, keys and
+ * values. So what is appended next sees the remaining tokens where they always were in time, and
+ * nothing of the dropped ones; but the remaining ones were computed while the dropped ones could
+ * still be seen, as in any sliding window. Marks behind the first dropped token become invalid, and
+ * logits must not be asked before something is appended. Costs one copy of the keys and values
+ * behind the dropped ones. */
+int timeline_drop_before(Timeline *timeline, double seconds, size_t *dropped, Error *err);
+
 typedef struct TimelineMark {
     size_t length;
     int32_t next_position;
+    size_t video_at;     /* first token of the video appended last */
+    int32_t video_start; /* position that its seconds count from */
 } TimelineMark;
 
 TimelineMark timeline_mark(const Timeline *timeline);
@@ -81,7 +116,12 @@ enum { GENERATE_TRUNCATED = 1 };
 int timeline_generate(Timeline *timeline, const GenerateOptions *options, TokenIds *out,
                       Error *err);
 
-/* For golden tests. */
+/* The same for n <= TIMELINE_MAX_TOGETHER different timelines of one family together: options and
+ * outs [n], results [n] what timeline_generate would have returned. The first failure ends all. */
+int timeline_generate_together(Timeline *const *timelines, const GenerateOptions *options,
+                               TokenIds *const *outs, int *results, size_t n, Error *err);
+
+/* For golden tests; of all forks. */
 void timeline_tap(Timeline *timeline, const ComputeTap *tap);
 
 #endif

@@ -256,16 +256,14 @@ static int block_run(const Vit *v, const Block *b, Compute *c, const Plan *p, si
         r = gemm_run(c->gemm, b->proj, mixed, n, update);
     if (r < 0)
         return r;
-    kernels()->add(x, update, n * hidden);
-
-    compute_rmsnorm(c, norm, x, b->norm2, n, hidden, h->norm_eps);
+    compute_add_rmsnorm(c, norm, x, update, b->norm2, n, hidden, h->norm_eps);
     r = gemm_run(c->gemm, b->gate_up, norm, n, gate_up);
     if (r < 0)
         return r;
     compute_silu_mul(c, norm, gate_up, n, wide);
     r = gemm_run(c->gemm, b->down, norm, n, update);
     if (r == 0)
-        kernels()->add(x, update, n * hidden);
+        compute_add(c, x, update, n, hidden);
     return r;
 }
 
@@ -302,7 +300,7 @@ static int piece_run(const Vit *v, Compute *c, const Plan *p, size_t grids, size
     r = gemm_run(c->gemm, v->merger_in, norm, n / unit, inner);
     if (r < 0)
         return r;
-    kernel_gelu(inner, n * hidden);
+    compute_gelu(c, inner, n / unit, merged);
     r = gemm_run(c->gemm, v->merger_out, inner, n / unit, update);
     if (r < 0)
         return r;

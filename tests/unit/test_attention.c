@@ -70,7 +70,7 @@ static void causal(int heads, int kv_heads, int dim, int threads, size_t piece)
     float *out = values(n * h * d, 4, 1);
     KvCache cache;
     Attention *attention = NULL;
-    kv_cache_init(&cache, 2, kv_heads, dim);
+    kv_cache_init(&cache, KV_F32, 2, kv_heads, dim);
     Pool *pool = NULL;
     assert_int_equal(pool_new(threads, &pool), 0);
     assert_int_equal(attention_new(pool, dim, &attention), 0);
@@ -78,7 +78,8 @@ static void causal(int heads, int kv_heads, int dim, int threads, size_t piece)
     for (size_t at = 0; at < n; at += piece) {
         size_t count = n - at < piece ? n - at : piece;
         kv_cache_put(&cache, (int)layer, at, count, k + at * kv, v + at * kv, kv);
-        attention_causal(attention, &cache, (int)layer, q + at * h * d, h * d, at, count, heads,
+        AttentionQueries some = {&cache, at, count};
+        attention_causal(attention, &some, 1, (int)layer, q + at * h * d, h * d, heads,
                          out + at * h * d, h * d);
         cache.n = at + count;
     }
@@ -118,16 +119,18 @@ static void test_alone(void **state)
     float *together = values((size_t)N * H * D, 7, 1), *alone = values((size_t)N * H * D, 8, 1);
     KvCache cache;
     Attention *attention = NULL;
-    kv_cache_init(&cache, 1, 1, D);
+    kv_cache_init(&cache, KV_F32, 1, 1, D);
     Pool *pool = NULL;
     assert_int_equal(pool_new(2, &pool), 0);
     assert_int_equal(attention_new(pool, D, &attention), 0);
     assert_int_equal(kv_cache_reserve(&cache, N), 0);
     kv_cache_put(&cache, 0, 0, N, k, k, D);
-    attention_causal(attention, &cache, 0, q, H * D, 0, N, H, together, H * D);
-    for (size_t i = 0; i < N; i++)
-        attention_causal(attention, &cache, 0, q + i * H * D, H * D, i, 1, H, alone + i * H * D,
-                         H * D);
+    AttentionQueries all = {&cache, 0, N};
+    attention_causal(attention, &all, 1, 0, q, H * D, H, together, H * D);
+    for (size_t i = 0; i < N; i++) {
+        AttentionQueries one = {&cache, i, 1};
+        attention_causal(attention, &one, 1, 0, q + i * H * D, H * D, H, alone + i * H * D, H * D);
+    }
     assert_memory_equal(together, alone, sizeof(float) * N * H * D);
     attention_free(attention);
     pool_free(pool);
@@ -136,6 +139,83 @@ static void test_alone(void **state)
     free(k);
     free(together);
     free(alone);
+}
+
+/* Three sequences that share 300 tokens, then differ, all at once: the same bits as each alone, and
+ * the definition. In every type of cache, as exact as that type is. */
+static void forks(KvDtype dtype, double tolerance)
+{
+    enum { SHARED = 300, D = 36, H = 6, KV = 2, MANY = 3 };
+    static const size_t MORE[MANY] = {1, 70, 9};
+    const size_t total = SHARED + 70;
+    Pool *pool = NULL;
+    Attention *attention = NULL;
+    assert_int_equal(pool_new(2, &pool), 0);
+    assert_int_equal(attention_new(pool, D, &attention), 0);
+    KvCache caches[MANY];
+    float *k[MANY], *v[MANY];
+    AttentionQueries queries[MANY];
+    size_t rows = 0;
+    for (size_t s = 0; s < MANY; s++) {
+        kv_cache_init(&caches[s], dtype, 1, KV, D);
+        k[s] = values(total * KV * D, 20, 2);
+        v[s] = values(total * KV * D, 21, 1);
+        if (s == 0) {
+            assert_int_equal(kv_cache_reserve(&caches[0], SHARED), 0);
+            kv_cache_put(&caches[0], 0, 0, SHARED, k[0], v[0], KV * D);
+            caches[0].n = SHARED;
+        } else {
+            assert_int_equal(kv_cache_fork(&caches[s], &caches[0]), 0);
+        }
+    }
+    for (size_t s = 0; s < MANY; s++) {
+        float *own = values(70 * KV * D, 30 + s, 2);
+        memcpy(k[s] + SHARED * KV * D, own, 70 * KV * D * sizeof *own);
+        memcpy(v[s] + SHARED * KV * D, own, 70 * KV * D * sizeof *own);
+        assert_int_equal(kv_cache_reserve(&caches[s], SHARED + MORE[s]), 0);
+        kv_cache_put(&caches[s], 0, SHARED, MORE[s], own, own, KV * D);
+        queries[s] = (AttentionQueries){&caches[s], SHARED, MORE[s]};
+        rows += MORE[s];
+        free(own);
+    }
+    assert_int_equal(kv_cache_shared(&caches[0], &caches[2]), KV_CACHE_CHUNK);
+    float *q = values(rows * H * D, 40, 2), *out = values(rows * H * D, 41, 1);
+    float *alone = values(rows * H * D, 42, 1);
+    attention_causal(attention, queries, MANY, 0, q, H * D, H, out, H * D);
+    double want[64];
+    for (size_t s = 0, row = 0; s < MANY; row += MORE[s], s++) {
+        attention_causal(attention, &queries[s], 1, 0, q + row * H * D, H * D, H,
+                         alone + row * H * D, H * D);
+        for (size_t i = 0; i < MORE[s]; i++)
+            for (size_t h = 0; h < H; h++) {
+                const float *got = out + ((row + i) * H + h) * D;
+                reference(want, q + ((row + i) * H + h) * D, k[s] + h / (H / KV) * D,
+                          v[s] + h / (H / KV) * D, KV * D, SHARED + i + 1, D);
+                for (size_t j = 0; j < D; j++)
+                    if (!(fabs((double)got[j] - want[j]) < tolerance))
+                        fail_msg("type %d, sequence %zu, row %zu: %.8g, expected %.8g", (int)dtype,
+                                 s, i, (double)got[j], want[j]);
+            }
+    }
+    assert_memory_equal(out, alone, rows * H * D * sizeof *out);
+    for (size_t s = 0; s < MANY; s++) {
+        kv_cache_deinit(&caches[s]);
+        free(k[s]);
+        free(v[s]);
+    }
+    attention_free(attention);
+    pool_free(pool);
+    free(q);
+    free(out);
+    free(alone);
+}
+
+static void test_forks(void **state)
+{
+    (void)state;
+    forks(KV_F32, 1e-5);
+    forks(KV_BF16, 3e-2);
+    forks(KV_INT8, 5e-2);
 }
 
 static void segments(int heads, int dim, int threads)
@@ -180,6 +260,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_causal),
         cmocka_unit_test(test_alone),
+        cmocka_unit_test(test_forks),
         cmocka_unit_test(test_segments),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -70,7 +70,7 @@ static void append_text(Timeline *t, int32_t first, size_t n)
 
 static void append_video(Timeline *t)
 {
-    TimelineVideo video = {frames, FRAMES, WIDTH, HEIGHT, seconds};
+    TimelineVideo video = {frames, FRAMES, WIDTH, HEIGHT, seconds, false};
     assert_int_equal(timeline_append_video(t, &video, NULL), 0);
 }
 
@@ -194,6 +194,310 @@ static void test_video_positions(void **state)
     timeline_free(t);
 }
 
+static void assert_same_tokens(const Timeline *a, const Timeline *b)
+{
+    size_t n = timeline_length(a);
+    assert_int_equal(timeline_length(b), n);
+    assert_int_equal(timeline_next_position(a), timeline_next_position(b));
+    int32_t *p = malloc(3 * n * sizeof *p), *q = malloc(3 * n * sizeof *q);
+    assert_true(p && q);
+    timeline_positions(a, p);
+    timeline_positions(b, q);
+    assert_memory_equal(p, q, 3 * n * sizeof *p);
+    assert_memory_equal(timeline_ids(a), timeline_ids(b), n * sizeof(int32_t));
+    free(p);
+    free(q);
+}
+
+/* The logits of both are the same bits. */
+static void assert_same_logits(Timeline *a, Timeline *b)
+{
+    float *x = logits_of(a), *y = logits_of(b);
+    assert_memory_equal(x, y, (size_t)engine_hparams(engine)->text.vocab * sizeof *x);
+    free(x);
+    free(y);
+}
+
+/* A timeline, its fork and the fork's fork go different ways, step by step in turns: each gives the
+ * bits of a timeline that went this way alone. The first is freed before the others. */
+static void test_fork(void **state)
+{
+    (void)state;
+    enum { WAYS = 3, STEPS = 3 };
+    Timeline *t[WAYS] = {new_timeline()}, *alone[WAYS];
+    append_text(t[0], 5, 12);
+    append_video(t[0]);
+    assert_int_equal(timeline_fork(t[0], &t[1], NULL), 0);
+    assert_int_equal(timeline_fork(t[1], &t[2], NULL), 0);
+    for (size_t i = 0; i < WAYS; i++) {
+        alone[i] = new_timeline();
+        append_text(alone[i], 5, 12);
+        append_video(alone[i]);
+        assert_same_logits(t[i], alone[i]);
+    }
+    for (size_t step = 0; step < STEPS; step++)
+        for (size_t i = 0; i < WAYS; i++) {
+            append_text(t[i], (int32_t)(30 + 20 * i + step), 3 + 7 * i);
+            append_text(alone[i], (int32_t)(30 + 20 * i + step), 3 + 7 * i);
+        }
+    for (size_t i = 0; i < WAYS; i++) {
+        assert_same_tokens(t[i], alone[i]);
+        assert_same_logits(t[i], alone[i]);
+    }
+    /* Used again, for another way. */
+    assert_int_equal(timeline_fork(t[0], &t[2], NULL), 0);
+    assert_same_logits(t[0], t[2]);
+    append_text(t[2], 90, 4);
+    append_text(alone[0], 90, 4);
+    timeline_free(t[0]);
+    assert_same_tokens(t[2], alone[0]);
+    assert_same_logits(t[2], alone[0]);
+    append_text(t[1], 77, 2);
+    append_text(alone[1], 77, 2);
+    assert_same_logits(t[1], alone[1]);
+    for (size_t i = 0; i < WAYS; i++) {
+        timeline_free(i ? t[i] : NULL);
+        timeline_free(alone[i]);
+    }
+}
+
+/* Answers of four forks together are those of each alone, whatever their lengths. */
+static void test_generate_together(void **state)
+{
+    (void)state;
+    enum { MANY = 4 };
+    static const size_t MOST[MANY] = {20, 3, 0, 12};
+    Timeline *t[MANY] = {new_timeline()}, *alone[MANY] = {new_timeline()};
+    append_video(t[0]);
+    append_video(alone[0]);
+    TokenIds outs[MANY] = {0}, *to[MANY];
+    GenerateOptions options[MANY] = {0};
+    int results[MANY];
+    int32_t never = -5;
+    TimelineText texts[MANY];
+    int32_t ids[MANY][16];
+    for (size_t i = 0; i < MANY; i++) {
+        if (i) {
+            assert_int_equal(timeline_fork(t[0], &t[i], NULL), 0);
+            assert_int_equal(timeline_fork(alone[0], &alone[i], NULL), 0);
+        }
+        for (size_t j = 0; j < 16; j++)
+            ids[i][j] = (int32_t)(20 + 40 * i + j * (i + 1));
+        texts[i] = (TimelineText){t[i], ids[i], 10 + 2 * i};
+        options[i] = (GenerateOptions){.max_tokens = MOST[i], .eos = &never, .n_eos = 1};
+        to[i] = &outs[i];
+    }
+    options[3].n_eos = 0;
+    options[3].repetition_penalty = 1.1f;
+    assert_int_equal(timeline_append_together(texts, MANY, NULL), 0);
+    assert_int_equal(timeline_generate_together(t, options, to, results, MANY, NULL), 0);
+    for (size_t i = 0; i < MANY; i++) {
+        _cleanup_token_ids_ TokenIds want = {0};
+        assert_int_equal(timeline_append_ids(alone[i], texts[i].ids, texts[i].n, NULL), 0);
+        assert_int_equal(timeline_generate(alone[i], &options[i], &want, NULL), results[i]);
+        assert_int_equal(outs[i].n, want.n);
+        assert_memory_equal(outs[i].ids, want.ids, want.n * sizeof *want.ids);
+        assert_same_tokens(t[i], alone[i]);
+        token_ids_deinit(&outs[i]);
+    }
+    assert_int_equal(results[0], GENERATE_TRUNCATED);
+    for (size_t i = 0; i < MANY; i++) {
+        timeline_free(t[i]);
+        timeline_free(alone[i]);
+    }
+}
+
+/* Grids that come one after another are one video. */
+static void test_video_continues(void **state)
+{
+    (void)state;
+    const size_t vocab = (size_t)engine_hparams(engine)->text.vocab;
+    Timeline *once = new_timeline(), *pieces = new_timeline();
+    append_text(once, 5, 4);
+    append_video(once);
+    append_text(pieces, 5, 4);
+    TimelineVideo video = {frames, 2, WIDTH, HEIGHT, seconds, true};
+    assert_int_equal(timeline_append_video(pieces, &video, NULL), -EINVAL);
+    video.continues = false;
+    assert_int_equal(timeline_append_video(pieces, &video, NULL), 0);
+    video = (TimelineVideo){frames + 2, 4, WIDTH, HEIGHT, seconds + 1, true};
+    assert_int_equal(timeline_append_video(pieces, &video, NULL), 0);
+    /* Back in time is refused; what was rolled back does not count. */
+    video = (TimelineVideo){frames, 2, WIDTH, HEIGHT, seconds, true};
+    assert_int_equal(timeline_append_video(pieces, &video, NULL), -EINVAL);
+    TimelineMark mark = timeline_mark(pieces);
+    append_text(pieces, 50, 3);
+    assert_int_equal(timeline_append_video(pieces, &video, NULL), -EINVAL);
+    append_video(pieces);
+    timeline_rollback(pieces, mark);
+    video = (TimelineVideo){frames + 6, 2, WIDTH, HEIGHT, seconds + 3, true};
+    assert_int_equal(timeline_append_video(pieces, &video, NULL), 0);
+    assert_same_tokens(once, pieces);
+    float *a = logits_of(once), *b = logits_of(pieces);
+    for (size_t i = 0; i < vocab; i++)
+        assert_true(fabsf(a[i] - b[i]) < 1e-4f * (1 + fabsf(a[i])));
+    free(a);
+    free(b);
+    timeline_free(once);
+    timeline_free(pieces);
+}
+
+/* What a stage of the model gave, for the rows of one call. */
+typedef struct Kept {
+    float *first, *all; /* layer 0; the last layer */
+    size_t floats;
+} Kept;
+
+static void keep(void *user, const char *stage, int layer, size_t first, size_t rows,
+                 size_t columns, const float *values)
+{
+    Kept *kept = user;
+    if (strcmp(stage, "layer") != 0)
+        return;
+    float **to = layer == 0 ? &kept->first : &kept->all;
+    kept->floats = rows * columns;
+    free(*to);
+    *to = malloc(kept->floats * sizeof **to);
+    assert_non_null(*to);
+    assert_int_equal(first, 0);
+    memcpy(*to, values, kept->floats * sizeof **to);
+}
+
+/* What is asked behind dropped grids does not see them: in the first layer, whose keys know nothing
+ * of other tokens, it is what a timeline that never had them gives at the same positions. In later
+ * layers it is not, for the kept tokens had seen them. Ids and positions of the rest stay. */
+static void test_drop_before(void **state)
+{
+    (void)state;
+    const size_t hidden = (size_t)engine_hparams(engine)->text.hidden;
+    Timeline *t = new_timeline(), *never = new_timeline(), *fork = NULL;
+    append_text(t, 5, 4);
+    append_video(t);
+    const size_t before = timeline_length(t), grid = (before - 4) / 4;
+    float *whole = logits_of(t);
+    assert_int_equal(timeline_fork(t, &fork, NULL), 0);
+    size_t dropped = 7;
+    assert_int_equal(timeline_drop_before(t, 0, &dropped, NULL), 0);
+    assert_int_equal(dropped, 0);
+    float *same = logits_of(t);
+    assert_memory_equal(whole, same, (size_t)engine_hparams(engine)->text.vocab * sizeof *same);
+    /* Grids at 0 and 0.7 s go, those at 2.5 and 3 s stay. */
+    assert_int_equal(timeline_drop_before(t, 2.5, &dropped, NULL), 0);
+    assert_int_equal(dropped, 2 * grid);
+    assert_int_equal(timeline_length(t), before - dropped);
+    assert_int_equal(timeline_next_position(t), timeline_next_position(fork));
+    const float *none;
+    assert_int_equal(timeline_logits(t, &none, NULL), -EINVAL);
+
+    /* The same tokens and positions, taken from the fork, without the dropped ones. */
+    int32_t *had = malloc(3 * before * sizeof *had), *now = malloc(3 * before * sizeof *now);
+    assert_true(had && now);
+    timeline_positions(fork, had);
+    timeline_positions(t, now);
+    size_t n = timeline_length(t);
+    for (size_t i = 0; i < n; i++)
+        for (size_t axis = 0; axis < 3; axis++)
+            assert_int_equal(now[axis * n + i], had[axis * before + (i < 4 ? i : i + dropped)]);
+    float *embeds = malloc(n * hidden * sizeof *embeds);
+    assert_non_null(embeds);
+    /* Made embeddings, the same for both, at those positions. */
+    Timeline *with = new_timeline();
+    int32_t video = engine_hparams(engine)->video_token;
+    int32_t *ids = malloc(before * sizeof *ids);
+    float *all = malloc(before * hidden * sizeof *all);
+    assert_true(ids && all);
+    for (size_t i = 0; i < before; i++) {
+        ids[i] = i < 4 ? 9 : video;
+        for (size_t j = 0; j < hidden; j++)
+            all[i * hidden + j] = sinf((float)(i * hidden + j)) * 0.3f;
+    }
+    int32_t next = timeline_next_position(fork);
+    append_video(with); /* so that it knows where its video begins */
+    timeline_rollback(with, (TimelineMark){.video_at = 4, .video_start = 4});
+    assert_int_equal(timeline_append_embeds(with, all, ids, had, before, next, NULL), 0);
+    assert_int_equal(timeline_drop_before(with, 2.5, &dropped, NULL), 0);
+    assert_int_equal(dropped, 2 * grid);
+    memcpy(embeds, all, 4 * hidden * sizeof *embeds);
+    memcpy(embeds + 4 * hidden, all + (4 + dropped) * hidden, (n - 4) * hidden * sizeof *embeds);
+    assert_int_equal(timeline_append_embeds(never, embeds, timeline_ids(with), now, n, next, NULL),
+                     0);
+    assert_same_tokens(with, never);
+    Kept a = {0}, b = {0};
+    ComputeTap tap = {keep, &a};
+    timeline_tap(with, &tap);
+    append_text(with, 60, 6);
+    tap.user = &b;
+    timeline_tap(never, &tap);
+    append_text(never, 60, 6);
+    assert_int_equal(a.floats, 6 * hidden);
+    float worst_first = 0, worst_last = 0;
+    for (size_t i = 0; i < a.floats; i++) {
+        worst_first = fmaxf(worst_first, fabsf(a.first[i] - b.first[i]));
+        worst_last = fmaxf(worst_last, fabsf(a.all[i] - b.all[i]));
+    }
+    assert_true(worst_first < 1e-5f);
+    assert_true(worst_last > 1e-4f);
+
+    float *still = logits_of(fork);
+    assert_memory_equal(whole, still, (size_t)engine_hparams(engine)->text.vocab * sizeof *still);
+    free(a.first);
+    free(a.all);
+    free(b.first);
+    free(b.all);
+    free(whole);
+    free(same);
+    free(still);
+    free(had);
+    free(now);
+    free(embeds);
+    free(ids);
+    free(all);
+    timeline_free(with);
+    timeline_free(t);
+    timeline_free(fork);
+    timeline_free(never);
+}
+
+/* Keys and values in fewer bits: near, and each type gives its own bits again after a rollback. */
+static void test_kv_types(void **state)
+{
+    (void)state;
+    static const EngineKv KV[] = {ENGINE_KV_F32, ENGINE_KV_BF16, ENGINE_KV_INT8};
+    const size_t vocab = (size_t)engine_hparams(engine)->text.vocab;
+    float *want = NULL, largest = 0;
+    for (size_t i = 0; i < 3; i++) {
+        Engine *e = NULL;
+        Timeline *t = NULL;
+        EngineOptions options = {.dtype = ENGINE_F32, .kv = KV[i], .threads = 1};
+        assert_int_equal(engine_open(checkpoint, &options, &e, NULL), 0);
+        assert_int_equal(timeline_new(e, &t, NULL), 0);
+        append_text(t, 5, 12);
+        append_video(t);
+        TimelineMark mark = timeline_mark(t);
+        append_text(t, 20, 9);
+        float *got = logits_of(t);
+        timeline_rollback(t, mark);
+        append_text(t, 20, 9);
+        float *again = logits_of(t);
+        assert_memory_equal(got, again, vocab * sizeof *got);
+        free(again);
+        float worst = 0;
+        for (size_t j = 0; want && j < vocab; j++)
+            worst = fmaxf(worst, fabsf(got[j] - want[j]));
+        for (size_t j = 0; !want && j < vocab; j++)
+            largest = fmaxf(largest, fabsf(got[j]));
+        assert_true(worst <= 0.02f * largest);
+        assert_true(!want || worst > 0);
+        if (want)
+            free(got);
+        else
+            want = got;
+        timeline_free(t);
+        engine_free(e);
+    }
+    free(want);
+}
+
 static void test_context_is_bounded(void **state)
 {
     (void)state;
@@ -209,7 +513,7 @@ static void test_context_is_bounded(void **state)
     assert_non_null(strstr(err.text, "shorter window"));
     /* Few tokens, but late ones. */
     const double late[FRAMES / 2] = {0, 1, 2, 1e9};
-    TimelineVideo video = {frames, FRAMES, WIDTH, HEIGHT, late};
+    TimelineVideo video = {frames, FRAMES, WIDTH, HEIGHT, late, false};
     error_clear(&err);
     assert_true(timeline_append_video(t, &video, &err) < 0);
     assert_int_equal(err.exit_code, EX_DATAERR);
@@ -387,11 +691,13 @@ static void test_no_memory(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rollback),        cmocka_unit_test(test_pieces),
-        cmocka_unit_test(test_video_positions), cmocka_unit_test(test_context_is_bounded),
-        cmocka_unit_test(test_generate_stops),  cmocka_unit_test(test_two_timelines),
-        cmocka_unit_test(test_accessors),       cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_rollback),          cmocka_unit_test(test_pieces),
+        cmocka_unit_test(test_video_positions),   cmocka_unit_test(test_context_is_bounded),
+        cmocka_unit_test(test_generate_stops),    cmocka_unit_test(test_fork),
+        cmocka_unit_test(test_generate_together), cmocka_unit_test(test_video_continues),
+        cmocka_unit_test(test_drop_before),       cmocka_unit_test(test_kv_types),
+        cmocka_unit_test(test_two_timelines),     cmocka_unit_test(test_accessors),
+        cmocka_unit_test(test_refusals),          cmocka_unit_test(test_no_memory),
     };
     if (argc < 2) {
         fprintf(stderr, "usage: test_engine CHECKPOINT\n");

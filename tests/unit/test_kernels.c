@@ -83,6 +83,10 @@ static VEC V_BF16(const uint16_t *p)
 {
     EACH(kernel_bf16(p[i]));
 }
+static VEC V_S8(const int8_t *p)
+{
+    EACH((float)p[i]);
+}
 static VEC V_BF16_EVEN(const uint16_t *p)
 {
     EACH(kernel_bf16(p[2 * i]));
@@ -299,10 +303,10 @@ static void test_rope(void **user)
 static void test_tile(void **user)
 {
     (void)user;
-    static const size_t ROWS[] = {1, 3, 4, 5, 8, 32}, INNER[] = {1, 16, 20, 64},
+    static const size_t ROWS[] = {1, 2, 3, 4, 5, 7, 8, 9, 32}, INNER[] = {1, 16, 20, 64},
                         COLS[] = {16, 32, 48, 64, 80};
     FOR_EACH_TABLE(k)
-    for (size_t a = 0; a < 6; a++)
+    for (size_t a = 0; a < 9; a++)
         for (size_t b = 0; b < 4; b++)
             for (size_t d = 0; d < 5; d++) {
                 size_t rows = ROWS[a], inner = INNER[b], cols = COLS[d];
@@ -453,6 +457,26 @@ static void test_bf16(void **user)
     }
 }
 
+static void test_s8(void **user)
+{
+    (void)user;
+    FOR_EACH_TABLE(k)
+    {
+        int8_t in[48];
+        float scales[48], out[48];
+        for (size_t i = 0; i < 48; i++) {
+            in[i] = (int8_t)(i * 11 - 128);
+            scales[i] = random_value();
+        }
+        k->s8_mul(out, in, scales, 48);
+        for (size_t i = 0; i < 48; i++)
+            assert_true(out[i] == (float)in[i] * scales[i]);
+        k->s8_scale(out, in, scales[3], 32);
+        for (size_t i = 0; i < 48; i++)
+            assert_true(out[i] == (float)in[i] * scales[i < 32 ? 3 : i]);
+    }
+}
+
 static void test_gelu_softmax(void **user)
 {
     (void)user;
@@ -507,8 +531,9 @@ int main(void)
         cmocka_unit_test(test_add_scale_max), cmocka_unit_test(test_exp_sum),
         cmocka_unit_test(test_rope),          cmocka_unit_test(test_tile),
         cmocka_unit_test(test_matvec),        cmocka_unit_test(test_panels),
-        cmocka_unit_test(test_bf16),          cmocka_unit_test(test_gelu_softmax),
-        cmocka_unit_test(test_rope_table),    cmocka_unit_test(test_choice),
+        cmocka_unit_test(test_bf16),          cmocka_unit_test(test_s8),
+        cmocka_unit_test(test_gelu_softmax),  cmocka_unit_test(test_rope_table),
+        cmocka_unit_test(test_choice),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -107,6 +107,47 @@ static void test_same_answer_each_time(void **state)
     locator_free(other);
 }
 
+/* More questions than are answered at once: each as if it were asked alone. */
+static void test_together(void **state)
+{
+    (void)state;
+    enum { MANY = LOCATE_TOGETHER + 3 };
+    const char *const questions[MANY] = {"When does a red car drive past?",
+                                         "A dog?",
+                                         "",
+                                         "Somebody opens the gate, or closes it, or both at once?",
+                                         "When does a red car drive past?",
+                                         "Rain",
+                                         "x"};
+    Locator *one = new_locator(60), *all = new_locator(60);
+    assert_int_equal(locator_watch(one, frames, FRAMES, NULL), 0);
+    assert_int_equal(locator_watch(all, frames, FRAMES, NULL), 0);
+    LocateAnswer answers[MANY];
+    assert_int_equal(locator_ask_all(all, questions, MANY, answers, NULL), 0);
+    for (size_t i = 0; i < MANY; i++) {
+        LocateAnswer a;
+        assert_int_equal(locator_ask(one, questions[i], &a, NULL), 0);
+        check_answer(&answers[i], 60);
+        assert_string_equal(a.text, answers[i].text);
+        assert_int_equal(a.tokens, answers[i].tokens);
+        assert_int_equal(a.truncated, answers[i].truncated);
+        assert_true(fabs(a.confidence - answers[i].confidence) < 1e-4);
+        locate_answer_deinit(&a);
+        locate_answer_deinit(&answers[i]);
+    }
+    /* One that is too long fails all, and nothing is left behind. */
+    char *question = malloc(100001);
+    assert_non_null(question);
+    memset(question, 'a', 100000);
+    question[100000] = 0;
+    const char *const bad[] = {"A dog?", question};
+    assert_int_equal(locator_ask_all(all, bad, 2, answers, NULL), -E2BIG);
+    assert_null(answers[0].text);
+    free(question);
+    locator_free(one);
+    locator_free(all);
+}
+
 /* The question as a model without its own instruction gets it: inside a request for JSON. And the
  * positions: those of the video are its frames' times. */
 static void test_prompt(void **state)
@@ -227,6 +268,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_answer_each_time),
+        cmocka_unit_test(test_together),
         cmocka_unit_test(test_prompt),
         cmocka_unit_test(test_truncated),
         cmocka_unit_test(test_bad_frames),
