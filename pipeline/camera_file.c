@@ -137,6 +137,7 @@ int camera_file_run(CameraLink *link)
     ReaderOptions options = options_of(&job);
     options.fps_min = setup->fps_min;
     options.fps_max = setup->fps_max;
+    options.any_instant = true;
     if (r == 0)
         r = reader_open(setup->url, &options, &reader, &err);
     if (r == 0) {
@@ -193,6 +194,7 @@ static int read_recording(Job *job, const When__RecordingFile *file, int64_t *la
     ReaderOptions options = options_of(job);
     options.start_utc_us = file->start_us;
     options.start_utc_err_us = file->start_err_us;
+    options.any_instant = true;
     options.from_pts_us =
         setup->span_start_us > file->start_us ? setup->span_start_us - file->start_us : 0;
     options.to_pts_us = setup->span_end_us - file->start_us;

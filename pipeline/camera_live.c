@@ -374,7 +374,8 @@ static int set_up(Live *live)
     if (*setup->recording_dir) {
         RecorderOptions options = {.dir = setup->recording_dir,
                                    .segment_us = setup->segment_us,
-                                   .keep_bytes = setup->keep_bytes};
+                                   .keep_bytes = setup->keep_bytes,
+                                   .keep_for_us = setup->keep_for_us};
         Error err = {0};
         /* What cannot be recorded can still be watched. */
         if (recorder_open(&options, on_closed, live, &live->recorder, &err) < 0)

@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "pipeline/container.h"
 #include "pipeline/fault.h"
+#include "pipeline/keyframes.h"
 #include "pipeline/motion.h"
 #include "pipeline/picture.h"
 #include "pipeline/sampler.h"
@@ -46,6 +47,9 @@ struct Reader {
     int64_t first_stream_us;
     int64_t last_pts_us; /* of the last picture decoded */
     uint64_t decoded, index;
+    KeyFrames keyframes;
+    bool keyed;            /* key frames alone were decoded, up to here or all along */
+    int64_t again_from_us; /* after the way back: pictures up to here were seen */
     int64_t missing_bytes;
     bool is_mp4; /* set by the demuxer's thread before the first picture */
     bool ended;
@@ -130,6 +134,7 @@ static void on_element(GstBin *bin, GstBin *parent, GstElement *element, gpointe
         g_signal_connect(element, "pad-added", G_CALLBACK(on_avi_pad), data);
     else if (strcmp(name, "qtdemux") == 0)
         ((Reader *)data)->is_mp4 = true;
+    keyframes_attach(&((Reader *)data)->keyframes, element);
 }
 
 static int build(Reader *r, Error *err)
@@ -293,6 +298,45 @@ static void settle_start(Reader *r)
     }
 }
 
+static int seek(Reader *r, int64_t pts_us, Error *err)
+{
+    gint64 to_ns = (pts_us + r->first_stream_us) * 1000;
+    if (gst_element_seek_simple(
+            r->pipeline, GST_FORMAT_TIME,
+            GST_SEEK_FLAG_FLUSH | GST_SEEK_FLAG_KEY_UNIT | GST_SEEK_FLAG_SNAP_BEFORE, to_ns))
+        return 0;
+    return error_set(err, ESPIPE, EX_DATAERR, "%s: cannot be read from its middle", r->path);
+}
+
+static bool is_seekable(Reader *r)
+{
+    GstQuery *query = gst_query_new_seeking(GST_FORMAT_TIME);
+    gboolean seekable = FALSE;
+    if (gst_element_query(r->pipeline, query))
+        gst_query_parse_seeking(query, NULL, &seekable, NULL, NULL);
+    gst_query_unref(query);
+    return seekable;
+}
+
+/* Only once the first picture is there: it is the origin of pts, whatever it is. */
+static void begin_keyframes(Reader *r)
+{
+    const ReaderOptions *o = &r->options;
+    r->keyed = o->any_instant && r->sampler.fixed && o->fps > 0 && is_seekable(r) &&
+               keyframes_begin(&r->keyframes, (int64_t)(1e6 / o->fps));
+}
+
+/* Key frames are too far apart: back to the last one that was seen, and all of it from there. */
+static int end_keyframes(Reader *r, Error *err)
+{
+    keyframes_end(&r->keyframes);
+    r->keyed = false;
+    r->again_from_us = r->last_pts_us;
+    log_debug("reader", "%s: its key frames are farther apart than %.2f s: everything is decoded",
+              r->path, 1 / r->options.fps);
+    return seek(r, r->last_pts_us, err);
+}
+
 /* The first picture tells size, rate and the origin of pts; then go to where reading begins. */
 static int begin(Reader *r, Error *err)
 {
@@ -326,15 +370,13 @@ static int begin(Reader *r, Error *err)
     settle_start(r);
     if (r->options.from_pts_us <= 2 * US_PER_S) { /* near enough to decode up to there */
         r->first = sample;
+        begin_keyframes(r);
         return 0;
     }
     gst_sample_unref(sample);
-    gint64 to_ns = (r->options.from_pts_us + r->first_stream_us) * 1000;
-    if (gst_element_seek_simple(
-            r->pipeline, GST_FORMAT_TIME,
-            GST_SEEK_FLAG_FLUSH | GST_SEEK_FLAG_KEY_UNIT | GST_SEEK_FLAG_SNAP_BEFORE, to_ns))
-        return 0;
-    return error_set(err, ESPIPE, EX_DATAERR, "%s: cannot be read from its middle", r->path);
+    result = seek(r, r->options.from_pts_us, err);
+    begin_keyframes(r);
+    return result;
 }
 
 int reader_open(const char *path, const ReaderOptions *options, Reader **reader, Error *err)
@@ -348,6 +390,7 @@ int reader_open(const char *path, const ReaderOptions *options, Reader **reader,
     if (!r)
         return error_set(err, ENOMEM, EX_OSERR, "%s: no memory", path);
     r->options = *options;
+    r->again_from_us = INT64_MIN;
     r->path = strdup(path);
     r->picture = picture_new(&(PictureLimits){.cell_px = options->cell_px,
                                               .min_pixels = options->min_pixels,
@@ -426,7 +469,7 @@ static int at_end(Reader *r, Error *err)
                          r->path, (double)r->last_pts_us / 1e6, (long long)r->missing_bytes);
     /* qtdemux (1.22 to 1.26) stops short where an edit list begins inside a group of pictures. */
     double rest_s = r->info.duration_s - (double)r->last_pts_us / 1e6;
-    if (r->is_mp4 && rest_s > EARLY_END_S)
+    if (r->is_mp4 && !r->keyed && rest_s > EARLY_END_S)
         log_warn("reader",
                  "%s: its last %.1f s were not read: it was cut between key frames (encode "
                  "it anew, or cut it at a key frame)",
@@ -441,6 +484,12 @@ static int next_frame(Reader *r, Frame *frame, Error *err)
         GstSample *sample = r->first;
         r->first = NULL;
         int result = sample ? 0 : pull(r, NEXT_LIMIT_US, &sample, err);
+        if (result >= 0 && keyframes_sparse(&r->keyframes)) {
+            g_clear_pointer(&sample, gst_sample_unref);
+            result = end_keyframes(r, err);
+            if (result == 0)
+                continue;
+        }
         if (result == READER_END)
             return at_end(r, err);
         if (result < 0) {
@@ -448,7 +497,12 @@ static int next_frame(Reader *r, Frame *frame, Error *err)
             return result;
         }
         int64_t pts_us = pts_of(r, sample);
-        if (r->index == 0 && r->info.fps > 0) /* after a seek: where it landed */
+        if (pts_us <= r->again_from_us) {
+            gst_sample_unref(sample);
+            r->index = 0;
+            continue;
+        }
+        if ((r->index == 0 || r->keyed) && r->info.fps > 0) /* after a seek: where it landed */
             r->index = (uint64_t)(((double)pts_us / 1e6) * r->info.fps + 0.5);
         uint64_t index = r->index++;
         r->last_pts_us = pts_us;

@@ -29,8 +29,11 @@ typedef struct ReaderOptions {
     uint32_t max_tokens_per_minute; /* picture_frames_for_tokens; 0: no bound */
     int64_t start_utc_us; /* configured UTC of the first picture; 0: from the container, if there */
     int64_t start_utc_err_us;
-    int64_t from_pts_us;     /* pictures before this are not returned (seeks); 0: from the begin */
-    int64_t to_pts_us;       /* nor at or after this; 0: to the end */
+    int64_t from_pts_us; /* pictures before this are not returned (seeks); 0: from the begin */
+    int64_t to_pts_us;   /* nor at or after this; 0: to the end */
+    /* A picture near each multiple of 1/fps will do as well (its pts is its own): where key frames
+     * are no farther apart than that, nothing else is decoded. For fixed rates. */
+    bool any_instant;
     double fps_min, fps_max; /* both > 0: fps moves between them with motion (sampler.h) */
 } ReaderOptions;
 

@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "pipeline/container.h"
+#include "pipeline/demux.h"
 #include "pipeline/fault.h"
 
 #include <dirent.h>
@@ -35,6 +36,8 @@ static const uint64_t RESERVE_BYTES = UINT64_C(64) << 20;
 static const int64_t DISK_EVERY_US = US_PER_S;
 static const int64_t AFTER_FAULT_US = 30 * US_PER_S;
 static const int64_t FINISH_US = 3 * US_PER_S;
+static const int64_t RETAIN_EVERY_US = 60 * US_PER_S; /* files grow old without new ones, too */
+static const guint FRAGMENT_MS = 500;
 static const char PART[] = ".part";
 
 /* One file being written. */
@@ -63,7 +66,8 @@ struct Recorder {
     bool lacks;   /* GStreamer has no muxer: for good */
     char reason[160];
     uint64_t bytes;
-    int64_t disk_due_us;
+    uint64_t file_bytes; /* of the last file: what the next one may need */
+    int64_t disk_due_us, retain_due_us;
 };
 
 typedef struct Kept {
@@ -157,6 +161,7 @@ static void finish(Recorder *r, const char *part, UtcStamp start, int64_t end_us
         return;
     }
     sync_path(r->dir, O_DIRECTORY);
+    r->file_bytes = (uint64_t)st.st_size;
     RecorderFile file = {path, start, end_us, (uint64_t)st.st_size, removed, n_removed};
     r->closed(&file, r->data);
 }
@@ -218,8 +223,8 @@ static Writer *writer_new(Recorder *r, GstCaps *caps, int64_t pts_us, int64_t ut
     w->source = GST_APP_SRC(gst_object_ref(source));
     g_object_set(source, "caps", caps, "format", GST_FORMAT_TIME, "is-live", TRUE, "block", FALSE,
                  "max-bytes", (guint64)32 << 20, "leaky-type", 2 /* drop the oldest */, NULL);
-    g_object_set(mux, "fragment-duration", 1000u, "fragment-mode", 1 /* finalise at the end */,
-                 NULL);
+    g_object_set(mux, "fragment-duration", FRAGMENT_MS, "fragment-mode",
+                 1 /* finalise at the end */, NULL);
     g_object_set(sink, "location", w->path, "sync", FALSE, "async", FALSE, "buffer-mode",
                  2 /* unbuffered: a fragment is on its way to the disk at once */, NULL);
     gst_bin_add_many(GST_BIN(w->pipeline), source, stamp, mux, sink, NULL);
@@ -282,6 +287,17 @@ void recorder_push(Recorder *r, GstSample *sample, int64_t arrival_utc_us)
 
 /* --- the owner's thread --- */
 
+static bool is_too_much(const Recorder *r, const Kept *oldest, bool newest, int64_t now_us)
+{
+    const RecorderOptions *o = &r->options;
+    if (o->keep_for_us > 0 && now_us - oldest->utc_us > o->keep_for_us)
+        return true;
+    if (o->keep_bytes == 0)
+        return false;
+    /* Room for the next file, but not at the cost of the newest. */
+    return r->bytes > o->keep_bytes || (!newest && r->bytes + r->file_bytes > o->keep_bytes);
+}
+
 /* Deletes the oldest until what is left fits. [n] paths to *removed, owned by the caller. */
 static void retain(Recorder *r, char ***removed, size_t *n_removed)
 {
@@ -292,7 +308,9 @@ static void retain(Recorder *r, char ***removed, size_t *n_removed)
     r->bytes = 0;
     for (size_t i = 0; i < n; i++)
         r->bytes += kept[i].bytes;
-    for (size_t i = 0; i < n && r->options.keep_bytes && r->bytes > r->options.keep_bytes; i++) {
+    int64_t now_us = clock_utc_us();
+    r->retain_due_us = clock_monotonic_us() + RETAIN_EVERY_US;
+    for (size_t i = 0; i < n && is_too_much(r, &kept[i], i + 1 == n, now_us); i++) {
         char *path = file_join(r->dir, kept[i].name);
         if (!path || mem_grow((void **)removed, &capacity, *n_removed + 1, sizeof **removed) < 0 ||
             (unlink(path) < 0 && errno != ENOENT)) {
@@ -360,7 +378,7 @@ static bool is_over(Recorder *r, Writer *w)
                 g_error_matches(error, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_NO_SPACE_LEFT) ||
                 is_disk_full(error->message) || (debug && is_disk_full(debug));
             snprintf(r->reason, sizeof r->reason, "%s",
-                     full ? "the disk is full: free space, or lower keep_bytes" : error->message);
+                     full ? "the disk is full: free space, or lower keep" : error->message);
             g_clear_error(&error);
             g_free(debug);
             if (!r->stopped)
@@ -408,16 +426,19 @@ static void look_at_disk(Recorder *r)
     uint64_t free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
     pthread_mutex_lock(&r->lock);
     bool was = r->stopped;
-    /* It begins again with some room, not at the first byte. */
-    if (free_bytes < reserve) {
+    /* The file that is being written has its room already, as far as it is written. It begins again
+     * with some room, not at the first byte. */
+    bool writing = open_writer(r) != NULL;
+    if (free_bytes < reserve + (writing ? 0 : r->file_bytes)) {
         r->stopped = true;
         snprintf(r->reason, sizeof r->reason,
-                 "the disk is full (under %llu MB free): free space, or lower keep_bytes",
-                 (unsigned long long)(reserve >> 20));
+                 "the disk is full (%llu MB free, %llu are needed): free space, or lower keep",
+                 (unsigned long long)(free_bytes >> 20),
+                 (unsigned long long)((reserve + r->file_bytes) >> 20));
         Writer *w = open_writer(r);
         if (w)
             end_writer(w);
-    } else if (free_bytes > reserve + reserve / 2 && !r->lacks) {
+    } else if (free_bytes > reserve + reserve / 2 + r->file_bytes && !r->lacks) {
         r->stopped = false;
     }
     if (r->lacks) {
@@ -437,6 +458,8 @@ void recorder_tick(Recorder *r, const Timebase *timebase)
 {
     collect(r, timebase);
     look_at_disk(r);
+    if (clock_monotonic_us() >= r->retain_due_us)
+        retain_and_report(r);
 }
 
 void recorder_end(Recorder *r, const Timebase *timebase)
@@ -462,15 +485,33 @@ void recorder_end(Recorder *r, const Timebase *timebase)
     }
 }
 
-/* What a crash left: its start by its name, its end by its last write. */
+/* How long a file is that nobody closed, by its pictures. */
+static int64_t length_us(const char *path)
+{
+    Demux *demux = NULL;
+    GstSample *sample = NULL;
+    Error err = {0};
+    int64_t end_us = 0;
+    int e = demux_open(path, &demux, &err);
+    while (e == 0 && (e = demux_next(demux, &sample, &err)) == 0) {
+        int64_t at_us = demux_pts_us(demux, sample) + demux_duration_us(sample);
+        end_us = at_us > end_us ? at_us : end_us;
+        gst_sample_unref(sample);
+    }
+    if (e < 0)
+        log_warn("recorder", "%s", err.text);
+    demux_free(demux);
+    return end_us;
+}
+
+/* What a crash left: its start by its name, its end by its pictures. */
 static void recover(Recorder *r)
 {
     size_t n;
     Kept *kept = list(r, ".mp4.part", &n);
     for (size_t i = 0; i < n; i++) {
-        struct stat st;
         _cleanup_free_ char *path = file_join(r->dir, kept[i].name);
-        if (!path || stat(path, &st) < 0)
+        if (!path)
             continue;
         bool has_index = false;
         container_missing_bytes(path, &has_index);
@@ -479,9 +520,7 @@ static void recover(Recorder *r)
             continue;
         }
         UtcStamp start = {kept[i].utc_us, US_PER_S, UTC_NAME};
-        int64_t end_us = (int64_t)st.st_mtim.tv_sec * US_PER_S + st.st_mtim.tv_nsec / 1000;
-        if (end_us - start.utc_us > 2 * r->options.segment_us + 60 * US_PER_S)
-            end_us = start.utc_us + r->options.segment_us; /* touched later by others */
+        int64_t end_us = start.utc_us + length_us(path);
         log_info("recorder", "file=%s was left by a crash: kept", path);
         finish(r, path, start, end_us, NULL, 0);
     }

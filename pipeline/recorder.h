@@ -1,11 +1,14 @@
 /*
  * Keeps a camera's compressed video as it is, in files of one segment each.
  *
- * A pipeline of its own (appsrc -> splitmuxsink), so that a full disk never touches the frames. The
- * files are fragmented MP4, a fragment a second: after a kill -9 or a power cut all but the last
- * second or two can be read; a file that was closed in order is an ordinary MP4. Each begins with a
- * key frame. While it is written it is called NAME.mp4.part, then fsynced and renamed to its UTC
- * start: YYYYMMDDTHHMMSS.mmmZ.mp4. Files left by a crash are found again at the next start.
+ * A pipeline of its own for each file, so that a full disk never touches the frames. The files are
+ * fragmented MP4, two fragments a second: after a kill -9 all but the last second can be read; a
+ * file that was closed in order is an ordinary MP4. Each begins with a key frame. While it is
+ * written it is called NAME.mp4.part, then fsynced and renamed to its UTC start:
+ * YYYYMMDDTHHMMSS.mmmZ.mp4. Files left by a crash are found again at the next start.
+ *
+ * Recording stops, and says so, when the disk has no room for another file as large as the last one
+ * above a reserve; it begins again by itself. Frames go on meanwhile.
  */
 #ifndef WHEN_PIPELINE_RECORDER_H
 #define WHEN_PIPELINE_RECORDER_H
@@ -22,7 +25,10 @@ typedef struct Recorder Recorder;
 typedef struct RecorderOptions {
     const char *dir;
     int64_t segment_us;
-    uint64_t keep_bytes;    /* 0: everything */
+    /* The oldest files go when all would have more bytes than this, with room for one as large as
+     * the last; 0: everything stays. */
+    uint64_t keep_bytes;
+    int64_t keep_for_us;    /* files that began longer ago go; 0: they stay */
     uint64_t reserve_bytes; /* of the disk, never used; 0: 64 MB */
 } RecorderOptions;
 

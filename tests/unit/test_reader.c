@@ -58,6 +58,58 @@ static void test_sampled(void **state)
     reader_free(r);
 }
 
+/* Key frames alone where they are near enough (two seconds apart in this file), else as ever. */
+static void test_any_instant(void **state)
+{
+    (void)state;
+    static const double rates[] = {0.25, 0.5, 0.3, 1, 2};
+    for (size_t k = 0; k < sizeof rates / sizeof *rates; k++) {
+        ReaderOptions o = options(rates[k]);
+        Frame f, g;
+        Error err = {0};
+        Reader *exact = open_at(camera, &o);
+        o.any_instant = true;
+        Reader *near = open_at(camera, &o);
+        bool keyed = rates[k] <= 0.5;
+        int64_t spacing_us = (int64_t)(1e6 / rates[k]), last_us = -1;
+        size_t n = 0;
+        for (int e; (e = reader_next(near, &f, &err)) != READER_END; n++) {
+            assert_int_equal(e, 0);
+            assert_true(f.pts_us > last_us);
+            assert_int_equal(f.index, f.pts_us / 100000);
+            if (keyed) {
+                assert_int_equal(f.pts_us % 2000000, 0);
+                assert_int_equal(f.pts_us / spacing_us, n); /* one in every spacing */
+            } else {
+                assert_int_equal(reader_next(exact, &g, &err), 0);
+                assert_int_equal(f.pts_us, g.pts_us);
+                assert_memory_equal(f.rgb, g.rgb, 448 * 224 * 3);
+            }
+            last_us = f.pts_us;
+        }
+        assert_int_equal(n, (size_t)(60 * rates[k]));
+        uint64_t decoded;
+        reader_position(near, &decoded, &last_us);
+        assert_true(keyed ? decoded < 60 : decoded >= 600);
+        reader_free(near);
+        reader_free(exact);
+    }
+    /* In a span too. */
+    ReaderOptions o = options(0.5);
+    o.any_instant = true;
+    o.from_pts_us = 21 * US_PER_S;
+    o.to_pts_us = 40 * US_PER_S;
+    Frame f;
+    Error err = {0};
+    Reader *r = open_at(camera, &o);
+    for (int64_t want_us = 22 * US_PER_S; want_us < 40 * US_PER_S; want_us += 2 * US_PER_S) {
+        assert_int_equal(reader_next(r, &f, &err), 0);
+        assert_int_equal(f.pts_us, want_us);
+    }
+    assert_int_equal(reader_next(r, &f, &err), READER_END);
+    reader_free(r);
+}
+
 /* Pixels behind the mask never come; a gate leaves out what does not change, but shows the frame
  * before each change. */
 static void test_mask_and_gate(void **state)
@@ -292,10 +344,11 @@ int main(int argc, char **argv)
     camera_size = fread(camera_bytes, 1, 4 << 20, f);
     fclose(f);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sampled), cmocka_unit_test(test_mask_and_gate),
-        cmocka_unit_test(test_span),    cmocka_unit_test(test_follows_motion),
-        cmocka_unit_test(test_refused), cmocka_unit_test(test_broken_off),
-        cmocka_unit_test(test_name),    cmocka_unit_test(test_utc_of_name)};
+        cmocka_unit_test(test_sampled),        cmocka_unit_test(test_mask_and_gate),
+        cmocka_unit_test(test_any_instant),    cmocka_unit_test(test_span),
+        cmocka_unit_test(test_follows_motion), cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_broken_off),     cmocka_unit_test(test_name),
+        cmocka_unit_test(test_utc_of_name)};
     int failed = cmocka_run_group_tests(tests, make_scratch, drop_scratch);
     free(camera_bytes);
     return failed;
