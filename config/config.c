@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "config/mask.h"
+#include "config/operation.h"
 #include "config/table.h"
 #include "config/url.h"
 #include "config/value.h"
@@ -32,6 +33,9 @@ static const TableKey ROOT_KEYS[] = {
     {"overlap", TABLE_DURATION, offsetof(Config, overlap_us), 0, SECONDS(300), NULL},
     {"boundary_error", TABLE_DURATION, offsetof(Config, boundary_error_us), 0, SECONDS(60), NULL},
     {"endpoints", TABLE_OTHER, 0, 0, 0, NULL},
+    {"remote", TABLE_OTHER, 0, 0, 0, NULL},
+    {"http", TABLE_OTHER, 0, 0, 0, NULL},
+    {"events", TABLE_OTHER, 0, 0, 0, NULL},
     {"cameras", TABLE_OTHER, 0, 0, 0, NULL},
     {"watches", TABLE_OTHER, 0, 0, 0, NULL},
     {0}};
@@ -42,11 +46,6 @@ static const TableKey MODEL_KEYS[] = {
     {"dtype", TABLE_CHOICE, offsetof(Config, model_dtype), 0, 0, "bf16 f32"},
     {"threads", TABLE_INTEGER, offsetof(Config, model_threads), 0, 1024, NULL},
     {"max_answer_tokens", TABLE_INTEGER, offsetof(Config, model_max_answer_tokens), 16, 4096, NULL},
-    {0}};
-
-static const TableKey ENDPOINT_KEYS[] = {
-    {"events", TABLE_ENDPOINT, offsetof(Config, events_endpoint), 0, 0, NULL},
-    {"query", TABLE_ENDPOINT, offsetof(Config, query_endpoint), 0, 0, NULL},
     {0}};
 
 static const TableKey CAMERA_KEYS[] = {
@@ -398,17 +397,6 @@ static int set_defaults(TableReader *r, Config *config)
     return rc;
 }
 
-static int default_endpoint(TableReader *r, const Config *config, const char *name, char **field)
-{
-    if (*field)
-        return 0;
-    if (asprintf(field, "ipc://%s/%s.ipc", config->runtime_dir, name) < 0) {
-        *field = NULL;
-        return table_no_memory(r);
-    }
-    return 0;
-}
-
 static int read_root(TableReader *r, yaml_node_t *root, Config *config)
 {
     TableFound found, part;
@@ -435,15 +423,11 @@ static int read_root(TableReader *r, yaml_node_t *root, Config *config)
     if (!config->model_path)
         return table_complain(r, model ? model : root,
                               "model.path is missing (a Hugging Face Qwen2.5-VL directory)");
-    yaml_node_t *endpoints = table_value(&found, ROOT_KEYS, "endpoints");
-    if (endpoints)
-        rc = table_read(r, endpoints, "endpoints.", ENDPOINT_KEYS, config, &part);
-    if (rc == 0)
-        rc = default_endpoint(r, config, "events", &config->events_endpoint);
-    if (rc == 0)
-        rc = default_endpoint(r, config, "query", &config->query_endpoint);
-    if (rc == 0 && strcmp(config->events_endpoint, config->query_endpoint) == 0)
-        return table_complain(r, endpoints, "endpoints: events and query have the same address");
+    OperationNodes nodes = {.endpoints = table_value(&found, ROOT_KEYS, "endpoints"),
+                            .remote = table_value(&found, ROOT_KEYS, "remote"),
+                            .http = table_value(&found, ROOT_KEYS, "http"),
+                            .events = table_value(&found, ROOT_KEYS, "events")};
+    rc = operation_read(r, &nodes, config);
     if (rc == 0)
         rc = read_cameras(r, root, table_value(&found, ROOT_KEYS, "cameras"), config);
     yaml_node_t *watches = table_value(&found, ROOT_KEYS, "watches");
@@ -534,6 +518,9 @@ const char *config_key(size_t number)
     } TABLES[] = {{"", ROOT_KEYS},
                   {"model.", MODEL_KEYS},
                   {"endpoints.", ENDPOINT_KEYS},
+                  {"remote.", REMOTE_KEYS},
+                  {"http.", HTTP_KEYS},
+                  {"events.", EVENTS_KEYS},
                   {"cameras.NAME.", CAMERA_KEYS},
                   {"cameras.NAME.fps.", FPS_KEYS},
                   {"watches.NAME.", WATCH_KEYS},
@@ -570,8 +557,7 @@ void config_deinit(Config *config)
     free(config->model_path);
     free(config->model_lora);
     free(config->model_dtype);
-    free(config->events_endpoint);
-    free(config->query_endpoint);
+    operation_deinit(config);
     *config = (Config){0};
 }
 

@@ -26,6 +26,9 @@ typedef struct MaskPolygon {
     size_t n_points; /* at least 3 */
 } MaskPolygon;
 
+/* Metrics and health, for this machine alone. */
+#define CONFIG_HTTP_ADDRESS "127.0.0.1:9433"
+
 typedef struct CameraConfig {
     char name[CONFIG_NAME_BYTES]; /* [a-z0-9][a-z0-9_-]*, unique */
     char *url; /* rtsp(s)://, http(s)://, or an absolute path (relative ones: to the config file) */
@@ -81,6 +84,13 @@ typedef struct Config {
         boundary_error_us; /* how far the model's own boundaries are off, added to every error */
     char *events_endpoint; /* PUB; default ipc://RUNTIME_DIR/events.ipc */
     char *query_endpoint;  /* ROUTER; default ipc://RUNTIME_DIR/query.ipc */
+    unsigned socket_mode;  /* of ipc sockets: 0660 */
+    char *socket_group;    /* their group; NULL: whend's own */
+    char *remote_events, *remote_query; /* tcp://, with CURVE: keys.h; NULL: none */
+    char *http_address;                 /* "HOST:PORT" or "off"; default CONFIG_HTTP_ADDRESS */
+    bool http_given;                    /* it stands in the file */
+    int64_t events_keep_us;             /* events are forgotten after so long; 0: never */
+    int events_keep_count;              /* so many events are kept; 0: all */
     CameraConfig *cameras;
     size_t n_cameras;
     WatchConfig *watches;

@@ -191,8 +191,8 @@ static int read_endpoint(TableReader *r, const yaml_node_t *node, const char *na
                           strncmp(host, LOCAL[i], strlen(LOCAL[i])) == 0);
     if (!local)
         return table_complain(r, node,
-                              "%s: tcp:// is for this machine only, nothing is encrypted there "
-                              "(tcp://127.0.0.1:PORT; from elsewhere through ssh -L)",
+                              "%s: tcp:// is for this machine only, nothing is encrypted here "
+                              "(tcp://127.0.0.1:PORT; for clients from elsewhere: remote:)",
                               name);
     int port;
     const char *reason;

@@ -1,6 +1,7 @@
 /* Values as people write them. See value.h. */
 #include "config/value.h"
 
+#include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
 #include <stddef.h>
@@ -151,6 +152,28 @@ int value_name(const char *text, unsigned max_bytes, const char **reason)
         if (!plain && (p == text || (*p != '_' && *p != '-')))
             return refuse(reason, "not a name (a-z, 0-9, - and _ only, a letter or digit first)");
     }
+    return 0;
+}
+
+int value_address(const char *text, char host[64], int *port, const char **reason)
+{
+    static const char SHAPE[] = "not an address with its port (write it like 127.0.0.1:9433)";
+    const char *colon = strrchr(text, ':');
+    bool six = text[0] == '[';
+    if (!colon || colon - text >= 64 || (six && (colon - text < 2 || colon[-1] != ']')))
+        return refuse(reason, SHAPE);
+    char address[64];
+    size_t n = (size_t)(colon - text) - (six ? 2 : 0);
+    memcpy(address, text + six, n);
+    address[n] = '\0';
+    unsigned char bytes[sizeof(struct in6_addr)];
+    if (inet_pton(six ? AF_INET6 : AF_INET, address, bytes) != 1)
+        return refuse(reason, SHAPE);
+    int number;
+    if (value_int(colon + 1, &number, reason) < 0 || number < 1 || number > 65535)
+        return refuse(reason, "the port is not between 1 and 65535");
+    memcpy(host, address, n + 1);
+    *port = number;
     return 0;
 }
 

@@ -26,6 +26,9 @@ int value_bool(const char *text, bool *yes,
 /* [a-z0-9][a-z0-9_-]*, shorter than max_bytes. Says so; nothing is converted. */
 int value_name(const char *text, unsigned max_bytes, const char **reason);
 
+/* "127.0.0.1:9433" or "[::1]:9433": an address in numbers, without the brackets, and its port. */
+int value_address(const char *text, char host[64], int *port, const char **reason);
+
 /* Valid UTF-8 without control characters. */
 bool value_is_text(const char *text);
 

@@ -52,6 +52,10 @@ static void check_defaults(const Config *c)
     assert_int_equal(c->boundary_error_us, 500000);
     assert_string_equal(c->events_endpoint, "ipc:///run/whend/events.ipc");
     assert_string_equal(c->query_endpoint, "ipc:///run/whend/query.ipc");
+    assert_int_equal(c->socket_mode, 0660);
+    assert_string_equal(c->http_address, "127.0.0.1:9433");
+    assert_int_equal(c->events_keep_us, 0);
+    assert_int_equal(c->events_keep_count, 0);
     const CameraConfig *gate = &c->cameras[0];
     assert_string_equal(gate->name, "gate");
     assert_false(gate->is_file);
@@ -106,6 +110,10 @@ static void test_example(void **state)
     if (parse(str_text(&all), &uncommented, &err) < 0)
         fail_msg("%s", err.text);
     check_defaults(&uncommented);
+    assert_string_equal(uncommented.socket_group, "whend");
+    assert_string_equal(uncommented.remote_events, "tcp://0.0.0.0:5701");
+    assert_string_equal(uncommented.remote_query, "tcp://0.0.0.0:5702");
+    assert_false(as_is.http_given || as_is.remote_query || as_is.remote_events);
     assert_string_equal(uncommented.cameras[0].credential, "gate");
     assert_int_equal(uncommented.cameras[0].n_mask, 1);
     assert_int_equal(uncommented.cameras[0].mask[0].n_points, 4);
@@ -291,6 +299,53 @@ static void test_wrong_values(void **state)
     expect_refusal(longer, "w.yaml:5:14:", "too long for the sockets");
 }
 
+/* The sections that say how whend is reached and what it keeps. */
+static void test_operation(void **state)
+{
+    (void)state;
+    static const char CAMERAS[] = "model: {path: /m}\ncameras: {a: {url: /v.mp4}}\n";
+    char text[512];
+    Config c;
+    Error err = {0};
+    snprintf(text, sizeof(text),
+             "%sendpoints: {mode: 600, group: video}\nremote: {query: \"tcp://*:5702\", events: "
+             "\"tcp://[::]:5701\"}\nhttp: {address: \"[::1]:80\"}\n"
+             "events: {keep_for: 90d, keep_count: 1000000}\n",
+             CAMERAS);
+    if (parse(text, &c, &err) < 0)
+        fail_msg("%s", err.text);
+    assert_int_equal(c.socket_mode, 0600);
+    assert_string_equal(c.socket_group, "video");
+    assert_string_equal(c.remote_query, "tcp://*:5702");
+    assert_string_equal(c.remote_events, "tcp://[::]:5701");
+    assert_true(c.http_given);
+    assert_string_equal(c.http_address, "[::1]:80");
+    assert_int_equal(c.events_keep_us, INT64_C(90) * 86400 * 1000000);
+    assert_int_equal(c.events_keep_count, 1000000);
+    config_deinit(&c);
+    static const struct {
+        const char *text, *place, *words;
+    } BAD[] = {
+        {"endpoints: {mode: 0666}\n", "w.yaml:3:19:", "0660"},
+        {"endpoints: {mode: 0060}\n", "w.yaml:3:19:", "endpoints.mode"},
+        {"endpoints: {mode: 8}\n", "w.yaml:3:19:", "endpoints.mode"},
+        {"endpoints: {query: tcp://0.0.0.0:5702}\n", "w.yaml:3:20:", "remote"},
+        {"remote: {query: ipc:///a}\n", "w.yaml:3:17:", "tcp://0.0.0.0:5702"},
+        {"remote: {query: tcp://example.org:1}\n", "w.yaml:3:17:", "not an address"},
+        {"remote: {query: \"tcp://*:0\"}\n", "w.yaml:3:17:", "remote.query"},
+        {"remote: {query: tcp://0.0.0.0:1, events: tcp://0.0.0.0:1}\n", "w.yaml:3:17:", "same"},
+        {"http: {address: 9433}\n", "w.yaml:3:17:", "127.0.0.1:9433"},
+        {"http: {address: 127.0.0.1:70000}\n", "w.yaml:3:17:", "65535"},
+        {"http: {adress: off}\n", "w.yaml:3:8:", "address"},
+        {"events: {keep_for: 90}\n", "w.yaml:3:20:", "unit"},
+        {"events: {keep_count: -1}\n", "w.yaml:3:22:", "keep_count"},
+    };
+    for (size_t i = 0; i < sizeof(BAD) / sizeof(BAD[0]); i++) {
+        snprintf(text, sizeof(text), "%s%s", CAMERAS, BAD[i].text);
+        expect_refusal(text, BAD[i].place, BAD[i].words);
+    }
+}
+
 static void test_urls(void **state)
 {
     (void)state;
@@ -402,6 +457,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_unknown_and_twice),
         cmocka_unit_test(test_missing_and_misplaced),
         cmocka_unit_test(test_wrong_values),
+        cmocka_unit_test(test_operation),
         cmocka_unit_test(test_urls),
         cmocka_unit_test(test_bounds),
         cmocka_unit_test(test_files),
