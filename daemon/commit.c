@@ -21,7 +21,9 @@ typedef enum ChangeKind {
     CHANGE_FACT,
     CHANGE_WATCH,
     CHANGE_RECORDING,
-    CHANGE_REMOVE_RECORDING
+    CHANGE_REMOVE_RECORDING,
+    CHANGE_CLIENT,
+    CHANGE_FORGET
 } ChangeKind;
 
 typedef struct Change {
@@ -30,6 +32,7 @@ typedef struct Change {
         Event event;
         LedgerSpan span;
         Recording recording;
+        uint64_t sequence;
         struct {
             char *a, *b; /* key and value, name and question, path */
         } text;
@@ -63,7 +66,7 @@ Batch *batch_new(void)
 static bool has_text(const Change *change)
 {
     return change->kind == CHANGE_FACT || change->kind == CHANGE_WATCH ||
-           change->kind == CHANGE_REMOVE_RECORDING;
+           change->kind == CHANGE_REMOVE_RECORDING || change->kind == CHANGE_CLIENT;
 }
 
 void batch_free(Batch *batch)
@@ -152,6 +155,18 @@ void batch_remove_recording(Batch *batch, const char *path)
     add_text(batch, CHANGE_REMOVE_RECORDING, path, "");
 }
 
+void batch_client(Batch *batch, const char *name, const char *public_key)
+{
+    add_text(batch, CHANGE_CLIENT, name, public_key);
+}
+
+void batch_forget(Batch *batch, uint64_t sequence)
+{
+    Change *change = add(batch, CHANGE_FORGET);
+    if (change)
+        change->sequence = sequence;
+}
+
 Committer *committer_new(Index *index, CommitSink sink, void *context)
 {
     Committer *c = calloc(1, sizeof *c);
@@ -207,6 +222,11 @@ static int store(Index *index, Change *change, Error *err)
         return index_put_recording(index, &change->recording, err);
     case CHANGE_REMOVE_RECORDING:
         return index_remove_recording(index, change->text.a, err);
+    case CHANGE_CLIENT:
+        return change->text.b[0] ? index_put_client(index, change->text.a, change->text.b, err)
+                                 : index_remove_client(index, change->text.a, err);
+    case CHANGE_FORGET:
+        return index_forget(index, change->sequence, err);
     }
     return 0;
 }

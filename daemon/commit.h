@@ -26,6 +26,9 @@ void batch_fact(Batch *batch, const char *key, const char *value);
 void batch_watch(Batch *batch, const char *name, const char *question);
 void batch_recording(Batch *batch, const Recording *recording);
 void batch_remove_recording(Batch *batch, const char *path);
+/* A client from elsewhere; "" as its key: it is not allowed any more. */
+void batch_client(Batch *batch, const char *name, const char *public_key);
+void batch_forget(Batch *batch, uint64_t sequence); /* index_forget */
 /* A SegmenterSink whose context is the batch. */
 int batch_sink(const Event *event, void *batch);
 

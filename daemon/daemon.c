@@ -298,17 +298,20 @@ int daemon_run(Daemon *daemon, Error *err)
              index_daemon_id(daemon->index), daemon->n_cameras, daemon->config.n_watches,
              daemon->config.events_endpoint, daemon->config.query_endpoint);
 
-    zmq_pollitem_t items[] = {{.socket = daemon->workers, .events = ZMQ_POLLIN},
-                              {.socket = service_socket(daemon->service), .events = ZMQ_POLLIN},
-                              {.fd = daemon->signal_fd, .events = ZMQ_POLLIN}};
+    zmq_pollitem_t items[3 + OPERATION_POLL_ITEMS] = {
+        {.socket = daemon->workers, .events = ZMQ_POLLIN},
+        {.socket = service_socket(daemon->service), .events = ZMQ_POLLIN},
+        {.fd = daemon->signal_fd, .events = ZMQ_POLLIN}};
+    int n_items = 3 + (int)operation_poll(daemon->operation, items + 3);
     bool more = false;
     while (!stopped(daemon)) {
-        if (zmq_poll(items, 3, more ? 0 : sleep_ms(daemon)) < 0 && errno != EINTR)
+        if (zmq_poll(items, n_items, more ? 0 : sleep_ms(daemon)) < 0 && errno != EINTR)
             return error_set(err, errno, EX_OSERR, "zmq_poll: %s", strerror(errno));
         daemon->now_us = clock_monotonic_us();
         take_signals(daemon);
         more = receive_workers(daemon);
         more = service_run(daemon->service, daemon->now_us) || more;
+        more = operation_run(daemon->operation) || more;
         tick(daemon);
         if (daemon->feeds.out_of_memory)
             return error_set(err, ENOMEM, EX_OSERR, "no memory: whend ends, to be started again");
@@ -375,11 +378,19 @@ static int open_sockets(Daemon *daemon, char **workers_endpoint, Error *err)
         r = publisher_open(daemon->zmq, daemon->config.events_endpoint,
                            index_daemon_id(daemon->index), &daemon->publisher, err);
     if (r == 0) {
-        ServiceHooks hooks = {
-            .status = status_fill, .cameras = status_fill_cameras, .context = daemon};
+        ServiceHooks hooks = {.status = status_fill,
+                              .cameras = status_fill_cameras,
+                              .operation = operation_request,
+                              .allows = operation_allows,
+                              .context = daemon};
         r = service_open(daemon->zmq, daemon->config.query_endpoint, daemon->index, &hooks,
                          &daemon->service, err);
     }
+    const Config *config = &daemon->config;
+    if (r == 0)
+        r = wire_share(config->events_endpoint, config->socket_mode, config->socket_group, err);
+    if (r == 0)
+        r = wire_share(config->query_endpoint, config->socket_mode, config->socket_group, err);
     return r < 0 ? error_set(err, -r, EX_OSERR, "sockets: %s", strerror(-r)) : 0;
 }
 
@@ -433,6 +444,8 @@ int daemon_open(const DaemonOptions *options, Daemon **opened, Error *err)
     if (r == 0)
         r = open_parts(daemon, workers_endpoint, err);
     if (r == 0)
+        r = operation_open(daemon, &daemon->operation, err);
+    if (r == 0)
         r = reload_begin(daemon, err);
     if (r < 0) {
         daemon_free(daemon);
@@ -453,6 +466,7 @@ void daemon_free(Daemon *daemon)
     supervisor_free(daemon->supervisor);
     scheduler_free(daemon->scheduler);
     committer_free(daemon->committer);
+    operation_free(daemon->operation);
     service_free(daemon->service);
     publisher_free(daemon->publisher);
     wire_message_deinit(&daemon->message);

@@ -15,6 +15,7 @@
 #include "daemon/commit.h"
 #include "daemon/feed.h"
 #include "daemon/index.h"
+#include "daemon/operation.h"
 #include "daemon/publisher.h"
 #include "daemon/scheduler.h"
 #include "daemon/service.h"
@@ -35,6 +36,7 @@ struct Daemon {
     Committer *committer;
     Publisher *publisher;
     Service *service;
+    Operation *operation;
     Supervisor *supervisor;
     Scheduler *scheduler;
     FeedContext feeds;

@@ -110,6 +110,8 @@ static const char *const STATEMENTS[N_STATEMENTS] = {
     [STATEMENT_LEDGER_FORGET] = "DELETE FROM ledger WHERE watch = ?1 AND state = 1",
     [STATEMENT_LEDGER_END] = "SELECT end_us FROM ledger WHERE camera = ?1 AND watch = ?2"
                              " ORDER BY start_us DESC LIMIT 1",
+    [STATEMENT_LEDGER_WAITING] = "SELECT camera, sum(end_us - start_us) FROM ledger"
+                                 " WHERE state = 1 GROUP BY camera",
     [STATEMENT_PUT_RECORDING] =
         "INSERT INTO recordings (path, camera, start_us, end_us, utc_err_us, utc_source, bytes)"
         " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (path) DO UPDATE SET camera = ?2,"

@@ -90,6 +90,10 @@ int index_ledger_spans(Index *index, const IndexFilter *filter, int state, Index
 int index_ledger_end(Index *index, const char *camera, const char *watch, int64_t *end_us,
                      Error *err);
 
+/* How long all spans that wait are together, for each camera that has some. */
+typedef int (*IndexWaitingSink)(const char *camera, int64_t waiting_us, void *context);
+int index_ledger_waiting(Index *index, IndexWaitingSink sink, void *context, Error *err);
+
 /* --- recordings --- */
 
 typedef struct Recording {

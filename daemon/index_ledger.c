@@ -171,3 +171,18 @@ int index_ledger_end(Index *index, const char *camera, const char *watch, int64_
     index_release(index, STATEMENT_LEDGER_END, s);
     return r;
 }
+
+int index_ledger_waiting(Index *index, IndexWaitingSink sink, void *context, Error *err)
+{
+    static const char DOING[] = "sum up what waits";
+    sqlite3_stmt *s = index_acquire(index, STATEMENT_LEDGER_WAITING, DOING, err);
+    if (!s)
+        return -EIO;
+    int r = 0, step = SQLITE_DONE;
+    while (r == 0 && (step = sqlite3_step(s)) == SQLITE_ROW)
+        r = sink((const char *)sqlite3_column_text(s, 0), sqlite3_column_int64(s, 1), context);
+    if (r == 0 && step != SQLITE_DONE)
+        r = index_fail(index, DOING, err);
+    index_release(index, STATEMENT_LEDGER_WAITING, s);
+    return r;
+}

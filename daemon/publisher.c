@@ -13,6 +13,9 @@
 struct Publisher {
     void *socket;
     char *daemon_id;
+    void *zmq, *remote; /* remote is NULL while its address is not bound */
+    char *remote_endpoint;
+    const Keys *keys;
 };
 
 int publisher_open(void *zmq, const char *endpoint, const char *daemon_id, Publisher **publisher,
@@ -42,8 +45,63 @@ void publisher_free(Publisher *p)
         return;
     if (p->socket)
         zmq_close(p->socket);
+    if (p->remote)
+        zmq_close(p->remote);
+    free(p->remote_endpoint);
     free(p->daemon_id);
     free(p);
+}
+
+static int bind_remote(Publisher *p, Error *err)
+{
+    p->remote = zmq_socket(p->zmq, ZMQ_PUB);
+    if (!p->remote)
+        return error_set(err, ENOMEM, EX_OSERR, "%s: no memory", p->remote_endpoint);
+    int r = wire_socket_init(p->remote, 500, PUBLISHER_HIGH_WATER);
+    if (r == 0)
+        r = keys_protect(p->keys, p->remote);
+    if (r == 0)
+        r = wire_socket_limit(p->remote, WIRE_MAX_MESSAGE_BYTES);
+    if (r < 0)
+        error_set(err, -r, EX_UNAVAILABLE, "%s: no CURVE: %s", p->remote_endpoint,
+                  zmq_strerror(-r));
+    else
+        r = wire_bind(p->remote, p->remote_endpoint, err);
+    if (r < 0) {
+        zmq_close(p->remote);
+        p->remote = NULL;
+    }
+    return r;
+}
+
+int publisher_open_remote(Publisher *p, void *zmq, const char *endpoint, const Keys *keys,
+                          Error *err)
+{
+    p->zmq = zmq;
+    p->keys = keys;
+    p->remote_endpoint = strdup(endpoint);
+    if (!p->remote_endpoint)
+        return error_set(err, ENOMEM, EX_OSERR, "%s: no memory", endpoint);
+    return bind_remote(p, err);
+}
+
+void publisher_drop_remote(Publisher *p)
+{
+    if (!p->remote)
+        return;
+    int none = 0;
+    zmq_setsockopt(p->remote, ZMQ_LINGER, &none, sizeof none);
+    zmq_close(p->remote);
+    p->remote = NULL;
+}
+
+bool publisher_rebind(Publisher *p)
+{
+    if (!p->remote_endpoint || p->remote)
+        return false;
+    /* ZeroMQ lets go of an address a moment after its socket was closed. */
+    Error err = {0};
+    return bind_remote(p, &err) < 0;
 }
 
 void publisher_fill_event(const Event *event, When__Event *message)
@@ -67,6 +125,8 @@ static void publish(Publisher *p, const char *topic, const ProtobufCMessage *mes
     int r = wire_publish(p->socket, topic, message);
     if (r < 0) /* PUB never blocks: only a bug or no memory gets here; replay has the event */
         log_error("publisher", "topic=%s not sent: %s", topic, strerror(-r));
+    if (p->remote)
+        wire_publish(p->remote, topic, message);
 }
 
 void publisher_event(Publisher *p, const Event *event)

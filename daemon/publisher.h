@@ -11,6 +11,7 @@
 
 #include "base/err.h"
 #include "daemon/event.h"
+#include "daemon/keys.h"
 #include "proto/wire.h"
 
 enum { PUBLISHER_HIGH_WATER = 10000 };
@@ -21,6 +22,16 @@ typedef struct Publisher Publisher;
 int publisher_open(void *zmq, const char *endpoint, const char *daemon_id, Publisher **publisher,
                    Error *err);
 void publisher_free(Publisher *publisher);
+
+/* Also publishes at this address, to subscribers whose key is allowed. keys outlive the publisher.
+ */
+int publisher_open_remote(Publisher *publisher, void *zmq, const char *endpoint, const Keys *keys,
+                          Error *err);
+/* Ends all connections from elsewhere: ZeroMQ cannot end one. Those that are still allowed are back
+ * within a moment and ask for what they missed. */
+void publisher_drop_remote(Publisher *publisher);
+/* Once a turn of the loop: true while the remote address could not be bound again yet. */
+bool publisher_rebind(Publisher *publisher);
 
 /* Only events that are committed. */
 void publisher_event(Publisher *publisher, const Event *event);

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "daemon/answer_list.h"
+#include "daemon/peers.h"
 #include "daemon/publisher.h"
 
 #include <errno.h>
@@ -31,6 +32,7 @@ struct Service {
     void *socket;
     Index *index;
     ServiceHooks hooks;
+    Peers *peers;
     WireMessage message;
     Replay replays[SERVICE_MAX_REPLAYS];
     size_t n_replays;
@@ -41,7 +43,7 @@ int service_open(void *zmq, const char *endpoint, Index *index, const ServiceHoo
                  Service **service, Error *err)
 {
     Service *s = calloc(1, sizeof *s);
-    if (!s || !(s->socket = zmq_socket(zmq, ZMQ_ROUTER))) {
+    if (!s || !(s->peers = peers_new()) || !(s->socket = zmq_socket(zmq, ZMQ_ROUTER))) {
         service_free(s);
         error_set(err, ENOMEM, EX_OSERR, "no memory for the query socket");
         return -ENOMEM;
@@ -69,7 +71,19 @@ void service_free(Service *s)
     wire_message_deinit(&s->message);
     if (s->socket)
         zmq_close(s->socket);
+    peers_free(s->peers);
     free(s);
+}
+
+int service_open_remote(Service *s, const char *endpoint, const Keys *keys, Error *err)
+{
+    /* Options count for what is bound after them. */
+    int r = keys_protect(keys, s->socket);
+    if (r == 0)
+        r = wire_socket_limit(s->socket, WIRE_MAX_MESSAGE_BYTES);
+    if (r < 0)
+        return error_set(err, -r, EX_UNAVAILABLE, "%s: no CURVE: %s", endpoint, zmq_strerror(-r));
+    return wire_bind(s->socket, endpoint, err);
 }
 
 void *service_socket(Service *s)
@@ -82,18 +96,38 @@ uint64_t service_bad_messages(const Service *s)
     return s->bad_messages;
 }
 
+/* May a client be answered? One from elsewhere only while its key is allowed. */
+static bool may_hear(const Service *s, const uint8_t *id, size_t id_bytes)
+{
+    const char *key = peers_user(s->peers, id, id_bytes);
+    return !key || (s->hooks.allows && s->hooks.allows(key, s->hooks.context));
+}
+
 static int respond(Service *s, const uint8_t *id, size_t id_bytes, uint64_t request_id, bool last,
                    When__Response *response)
 {
     response->version = WIRE_VERSION;
     response->request_id = request_id;
     response->last = last;
+    if (!may_hear(s, id, id_bytes) && response->body_case != WHEN__RESPONSE__BODY_ERROR)
+        return -EACCES;
     return wire_send(s->socket, id, id_bytes, &response->base, NULL, 0);
 }
 
 int service_respond(Service *s, const ServiceClient *client, bool last, When__Response *response)
 {
     return respond(s, client->id, client->id_bytes, client->request_id, last, response);
+}
+
+void service_refuse(Service *s, const ServiceClient *client, int exit_code, const char *text)
+{
+    When__ErrorResponse body = WHEN__ERROR_RESPONSE__INIT;
+    body.exit_code = exit_code;
+    body.text = (char *)text;
+    When__Response response = WHEN__RESPONSE__INIT;
+    response.body_case = WHEN__RESPONSE__BODY_ERROR;
+    response.error = &body;
+    service_respond(s, client, true, &response);
 }
 
 /* To the client whose message is being worked on. */
@@ -275,6 +309,17 @@ static void handle_cameras(Service *s, const When__Request *request)
         answer(s, request, &response);
 }
 
+static void handle_operation(Service *s, const When__Request *request)
+{
+    if (!s->hooks.operation) {
+        answer_error(s, request, EX_UNAVAILABLE, "not offered here");
+        return;
+    }
+    ServiceClient client = {.id_bytes = s->message.id_bytes, .request_id = request->request_id};
+    memcpy(client.id, s->message.id, s->message.id_bytes);
+    s->hooks.operation(&client, request, s->message.user[0] == '\0', s->hooks.context);
+}
+
 static void handle_media(Service *s, const When__Request *request)
 {
     if (!s->hooks.media) {
@@ -407,7 +452,11 @@ static void handle(Service *s)
         return;
     }
     bool kept = false;
-    if (request->version != WIRE_VERSION) {
+    peers_note(s->peers, s->message.id, s->message.id_bytes, s->message.user);
+    if (!may_hear(s, s->message.id, s->message.id_bytes)) {
+        answer_error(s, request, EX_NOPERM,
+                     "your key was revoked (whend's owner allows it: whenctl key allow)");
+    } else if (request->version != WIRE_VERSION) {
         char text[96];
         s->bad_messages++;
         snprintf(text, sizeof text, "protocol version %" PRIu32 " is not spoken here: use %d",
@@ -432,6 +481,10 @@ static void handle(Service *s)
             break;
         case WHEN__REQUEST__BODY_COVERAGE:
             handle_coverage(s, request);
+            break;
+        case WHEN__REQUEST__BODY_BACKUP:
+        case WHEN__REQUEST__BODY_KEYS:
+            handle_operation(s, request);
             break;
         case WHEN__REQUEST__BODY_CLIP:
         case WHEN__REQUEST__BODY_THUMBNAIL:

@@ -8,6 +8,7 @@
 
 #include "base/err.h"
 #include "daemon/index.h"
+#include "daemon/keys.h"
 #include "proto/wire.h"
 
 enum {
@@ -33,6 +34,11 @@ typedef struct ServiceHooks {
     int (*cameras)(When__CamerasResponse *response, void *context);
     /* Clip and thumbnail requests: answers by service_respond, now or later. */
     void (*media)(const ServiceClient *client, const When__Request *request, void *context);
+    /* Backup and key requests: as media. local: it came from this machine. */
+    void (*operation)(const ServiceClient *client, const When__Request *request, bool local,
+                      void *context);
+    /* May a client from elsewhere that came by this key go on? Asked for each message. */
+    bool (*allows)(const char *key, void *context);
     void *context;
 } ServiceHooks;
 
@@ -41,6 +47,8 @@ typedef struct Service Service;
 int service_open(void *zmq, const char *endpoint, Index *index, const ServiceHooks *hooks,
                  Service **service, Error *err);
 void service_free(Service *service);
+/* Also answers at this address, to clients whose key is allowed. */
+int service_open_remote(Service *service, const char *endpoint, const Keys *keys, Error *err);
 
 void *service_socket(Service *service); /* for zmq_poll */
 /* Answers what waits (some at a time) and goes on with replays. true: more can be done at once. */
@@ -48,6 +56,8 @@ bool service_run(Service *service, int64_t now_us);
 /* 0; -EAGAIN when the client's queue is full; other -errno when it is gone. */
 int service_respond(Service *service, const ServiceClient *client, bool last,
                     When__Response *response);
+/* An ErrorResponse, the last to its request. */
+void service_refuse(Service *service, const ServiceClient *client, int exit_code, const char *text);
 uint64_t service_bad_messages(const Service *service);
 
 #endif

@@ -5,6 +5,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <grp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -21,6 +22,7 @@ void wire_message_clear(WireMessage *m)
         zmq_msg_close(&m->pixels[i]);
     m->n_pixels = 0;
     m->id_bytes = 0;
+    m->user[0] = '\0';
 }
 
 void wire_message_deinit(WireMessage *m)
@@ -65,6 +67,10 @@ static int take_part(WireMessage *m, bool has_id, size_t number, zmq_msg_t *part
     if (number == (has_id ? 1U : 0U)) {
         if (bytes > WIRE_MAX_MESSAGE_BYTES)
             return WIRE_REFUSED;
+        const char *user = zmq_msg_gets(part, "User-Id");
+        if (user && strlen(user) >= sizeof(m->user))
+            return WIRE_REFUSED;
+        memcpy(m->user, user ? user : "", user ? strlen(user) + 1 : 1);
         zmq_msg_init(&m->body);
         zmq_msg_move(&m->body, part);
         m->has_body = true;
@@ -395,7 +401,28 @@ int wire_bind(void *socket, const char *endpoint, Error *err)
     }
     if (path)
         remove_at_exit(path);
-    if (path && chmod(path, 0660) < 0)
+    if (path && chmod(path, 0600) < 0)
+        return error_set(err, errno, EX_CANTCREAT, "%s: %s", endpoint, strerror(errno));
+    return 0;
+}
+
+int wire_share(const char *endpoint, unsigned mode, const char *group, Error *err)
+{
+    if (strncmp(endpoint, "ipc:///", 7) != 0)
+        return 0;
+    const char *path = endpoint + 6;
+    if (group) {
+        const struct group *entry = getgrnam(group);
+        if (!entry)
+            return error_set(err, ENOENT, EX_CONFIG,
+                             "endpoints.group: there is no group %s (groupadd, or another one)",
+                             group);
+        if (chown(path, (uid_t)-1, entry->gr_gid) < 0)
+            return error_set(err, errno, EX_NOPERM,
+                             "%s: cannot be given to group %s: %s (add whend's user to it)",
+                             endpoint, group, strerror(errno));
+    }
+    if (chmod(path, mode) < 0)
         return error_set(err, errno, EX_CANTCREAT, "%s: %s", endpoint, strerror(errno));
     return 0;
 }

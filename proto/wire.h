@@ -21,6 +21,7 @@ enum {
     WIRE_MAX_PIXEL_BYTES = 64 << 20,  /* one frame */
     WIRE_MAX_PIXEL_PARTS = 1024,      /* frames of one job */
     WIRE_MAX_ID_BYTES = 64,           /* routing id of a ROUTER's peer */
+    WIRE_MAX_USER_BYTES = 64,
     WIRE_MAX_TOPIC_BYTES = 160
 };
 
@@ -34,7 +35,8 @@ enum {
 typedef struct WireMessage {
     uint8_t id[WIRE_MAX_ID_BYTES]; /* ROUTER: the peer's routing id */
     size_t id_bytes;
-    zmq_msg_t body; /* the protobuf part */
+    char user[WIRE_MAX_USER_BYTES]; /* who proved to be whom: the key of CURVE; "" without it */
+    zmq_msg_t body;                 /* the protobuf part */
     bool has_body;
     zmq_msg_t *pixels; /* [n_pixels] */
     size_t n_pixels;
@@ -77,9 +79,13 @@ int wire_socket_limit(void *socket, int64_t max_part_bytes);
  * -EACCES, -ENAMETOOLONG, ... */
 int wire_probe_ipc(const char *path);
 
-/* Binds; an "ipc://" address gets its folder checked and a stale socket file removed, mode 0660;
+/* Binds; an "ipc://" address gets its folder checked and a stale socket file removed, mode 0600;
  * the file goes when the process exits (bind from the main thread only).
  * EX_CANTCREAT/EX_UNAVAILABLE with the address, the reason and the remedy otherwise. */
 int wire_bind(void *socket, const char *endpoint, Error *err);
+
+/* Gives an ipc socket that was bound its mode and, unless NULL, its group. Nothing for other
+ * addresses. EX_CONFIG: no such group; EX_NOPERM: we are not in it. */
+int wire_share(const char *endpoint, unsigned mode, const char *group, Error *err);
 
 #endif
