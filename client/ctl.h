@@ -27,6 +27,9 @@ typedef struct Ctl {
     bool progress;
     bool from_now;
     uint64_t after;
+    char **words; /* [n_words]: what stands behind the verb */
+    size_t n_words;
+    const char *key_file, *server_key; /* for a whend elsewhere; NULL: none */
 } Ctl;
 
 /* EX_NOINPUT for a camera or watch that whend knows nothing of, with the likely one. */
@@ -39,5 +42,11 @@ int ctl_follow(Ctl *ctl, Error *err);
 int ctl_status(Ctl *ctl, Error *err);
 int ctl_cameras(Ctl *ctl, Error *err);
 int ctl_coverage(Ctl *ctl, Error *err);
+int ctl_backup(Ctl *ctl, Error *err);
+int ctl_key(Ctl *ctl, Error *err);
+
+/* The words of `key`: EX_USAGE when they are none of its forms. Does it need no whend? */
+int ctl_key_check(const Ctl *ctl, Error *err);
+bool ctl_key_is_local(const Ctl *ctl);
 
 #endif

@@ -19,6 +19,40 @@ int when_ms_until(int64_t deadline_us)
     return ms > 1000000000 ? 1000000000 : (int)ms;
 }
 
+int when_secure(const When *when, void *socket)
+{
+    const KeyFile *k = &when->keys;
+    if (!k->public_key[0])
+        return 0;
+    if (zmq_setsockopt(socket, ZMQ_CURVE_SERVERKEY, k->server_key, KEY_BYTES - 1) < 0 ||
+        zmq_setsockopt(socket, ZMQ_CURVE_PUBLICKEY, k->public_key, KEY_BYTES - 1) < 0 ||
+        zmq_setsockopt(socket, ZMQ_CURVE_SECRETKEY, k->secret_key, KEY_BYTES - 1) < 0)
+        return -errno;
+    return 0;
+}
+
+static int read_keys(When *when, const WhenOptions *options, Error *err)
+{
+    KeyFile *k = &when->keys;
+    if (!options->key_file)
+        return options->server_key
+                   ? error_set(err, EINVAL, EX_USAGE, "a server key needs a key file as well")
+                   : 0;
+    int rc = keyfile_read(options->key_file, k, err);
+    if (rc < 0)
+        return rc;
+    if (options->server_key && !keyfile_is_key(options->server_key))
+        return error_set(err, EINVAL, EX_USAGE,
+                         "the server key is none (40 characters, see whenctl key list there)");
+    if (options->server_key)
+        memcpy(k->server_key, options->server_key, KEY_BYTES);
+    return k->server_key[0] ? 0
+                            : error_set(err, EINVAL, EX_USAGE,
+                                        "%s: which key must whend prove? (--server-key, or a line "
+                                        "\"server KEY\" there)",
+                                        options->key_file);
+}
+
 void *when_dealer(When *when)
 {
     void *socket = zmq_socket(when->context, ZMQ_DEALER);
@@ -28,7 +62,7 @@ void *when_dealer(When *when)
     int one = 1;
     if (wire_socket_init(socket, 0, 1000) < 0 ||
         zmq_setsockopt(socket, ZMQ_IMMEDIATE, &one, sizeof(one)) < 0 ||
-        wire_socket_limit(socket, WIRE_MAX_MESSAGE_BYTES) < 0 ||
+        wire_socket_limit(socket, WIRE_MAX_MESSAGE_BYTES) < 0 || when_secure(when, socket) < 0 ||
         zmq_connect(socket, when->query_endpoint) < 0) {
         int errnum = errno;
         zmq_close(socket);
@@ -55,6 +89,11 @@ static int nobody(const When *when, int errnum, Error *err)
         return error_set(err, errnum, EX_NOPERM,
                          "%s: %s (join the group of whend's user, or use sudo)",
                          when->query_endpoint, strerror(errnum));
+    if (when->keys.public_key[0])
+        return error_set(err, errnum, EX_UNAVAILABLE,
+                         "no whend answers at %s, or it does not allow this key (there: whenctl "
+                         "key allow NAME %s)",
+                         when->query_endpoint, when->keys.public_key);
     return error_set(err, errnum, EX_UNAVAILABLE,
                      "no whend answers at %s: %s (start it, or name its address with --endpoint or "
                      "--runtime-dir)",
@@ -98,7 +137,11 @@ int when_open(const WhenOptions *options, When **when_out, Error *err)
     /* Ids that other runs of this program did not use just before: a late answer to one of them is
      * no answer to us. */
     when->next_request_id = (uint64_t)clock_utc_us();
-    int rc = 0;
+    int rc = read_keys(when, options, err);
+    if (rc < 0) {
+        when_free(when);
+        return rc;
+    }
     if (!when->query_endpoint || !when->context) {
         rc = error_set(err, ENOMEM, EX_OSERR, "no memory");
     } else {
@@ -129,6 +172,7 @@ void when_free(When *when)
         zmq_ctx_term(when->context);
     free(when->query_endpoint);
     free(when->events_endpoint);
+    keyfile_forget(&when->keys);
     free(when);
 }
 

@@ -39,10 +39,14 @@ typedef struct WhenOptions {
     const char *query_endpoint;  /* NULL: WHEN_QUERY_ENDPOINT */
     const char *events_endpoint; /* NULL: the query endpoint with "query" at its end as "events" */
     int connect_ms;              /* 0: WHEN_CONNECT_MS */
+    /* For a whend elsewhere (tcp://, CURVE): a file of whenctl key new, and the public key that
+     * whend must prove, if the file does not have it. NULL: none. */
+    const char *key_file, *server_key;
 } WhenOptions;
 
 /* Connects to the query service and waits until it is there. -errno with EX_UNAVAILABLE when nobody
- * listens, EX_NOPERM when we may not connect, EX_USAGE for an address that is none. */
+ * listens, EX_NOPERM when we may not connect, EX_USAGE for an address or a key that is none. A
+ * key that whend does not allow looks like a whend that is not there. */
 int when_open(const WhenOptions *options, When **when, Error *err);
 void when_free(When *when); /* safe on NULL; subscriptions first */
 

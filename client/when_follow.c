@@ -105,6 +105,8 @@ static int open_live(WhenSubscription *s, bool progress)
         rc = subscribe_to(s->live, "heartbeat");
     if (rc == 0 && progress)
         rc = subscribe_to(s->live, "progress");
+    if (rc == 0)
+        rc = when_secure(s->when, s->live);
     if (rc == 0 && zmq_connect(s->live, s->when->events_endpoint) < 0)
         rc = -errno;
     return rc;

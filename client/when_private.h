@@ -3,15 +3,20 @@
 #define WHEN_CLIENT_WHEN_PRIVATE_H
 
 #include "client/when.h"
+#include "config/keyfile.h"
 #include "proto/wire.h"
 
 struct When {
     void *context;
     void *query; /* DEALER */
     char *query_endpoint, *events_endpoint;
+    KeyFile keys; /* no public key: the connection is not encrypted */
     uint64_t next_request_id;
     WireMessage message;
 };
+
+/* Before a socket connects: the keys it proves itself with, if there are any. 0 or -errno. */
+int when_secure(const When *when, void *socket);
 
 /* A DEALER that is connecting to the query service; NULL and errno. */
 void *when_dealer(When *when);

@@ -23,7 +23,13 @@ static const char USAGE[] =
     "                   [--camera C]... [--watch W]...\n"
     "  cameras          how the cameras are\n"
     "  status           how whend is\n"
+    "  backup FILE      a copy of the index while whend runs\n"
+    "  key list         who may connect from elsewhere, and whend's own key\n"
+    "  key new FILE     makes a key for a client [--server-key KEY]; prints its public half\n"
+    "  key allow NAME PUBLIC-KEY    lets it connect\n"
+    "  key revoke NAME  ends that, at once\n"
     "\n"
+    "  --key FILE       prove who you are to a whend elsewhere [--server-key KEY]\n"
     "  --json           for programs: one object; events and follow: one object a line\n"
     "  --runtime-dir    folder of whend's sockets (default /run/whend)\n"
     "  --endpoint       address of its query service instead, and --events of its events\n"
@@ -43,6 +49,8 @@ enum {
     JSON,
     PROGRESS,
     AFTER,
+    KEY,
+    SERVER_KEY,
     HELP,
     VERSION
 };
@@ -58,13 +66,16 @@ static const struct option OPTIONS[] = {{"runtime-dir", required_argument, NULL,
                                         {"json", no_argument, NULL, JSON},
                                         {"progress", no_argument, NULL, PROGRESS},
                                         {"after", required_argument, NULL, AFTER},
+                                        {"key", required_argument, NULL, KEY},
+                                        {"server-key", required_argument, NULL, SERVER_KEY},
                                         {"help", no_argument, NULL, HELP},
                                         {"version", no_argument, NULL, VERSION},
                                         {NULL, 0, NULL, 0}};
 
 #define BIT(option) (1U << ((option)-RUNTIME_DIR))
-#define EVERYWHERE  (BIT(RUNTIME_DIR) | BIT(ENDPOINT) | BIT(EVENTS) | BIT(JSON))
-#define SPAN        (BIT(SINCE) | BIT(UNTIL) | BIT(CAMERA))
+#define EVERYWHERE                                                                                 \
+    (BIT(RUNTIME_DIR) | BIT(ENDPOINT) | BIT(EVENTS) | BIT(JSON) | BIT(KEY) | BIT(SERVER_KEY))
+#define SPAN (BIT(SINCE) | BIT(UNTIL) | BIT(CAMERA))
 
 static const struct Verb {
     const char *name;
@@ -77,6 +88,8 @@ static const struct Verb {
     {"coverage", ctl_coverage, EVERYWHERE | SPAN | BIT(WATCH)},
     {"cameras", ctl_cameras, EVERYWHERE},
     {"status", ctl_status, EVERYWHERE},
+    {"backup", ctl_backup, EVERYWHERE},
+    {"key", ctl_key, EVERYWHERE},
 };
 
 typedef struct Arguments {
@@ -173,6 +186,12 @@ static int read_option(Arguments *a, int option, char *text, Error *err)
     case PROGRESS:
         a->ctl.progress = true;
         break;
+    case KEY:
+        a->ctl.key_file = text;
+        break;
+    case SERVER_KEY:
+        a->ctl.server_key = text;
+        break;
     case AFTER:
         a->ctl.from_now = false;
         return read_count("--after", text, UINT64_MAX - 1, &a->ctl.after, err);
@@ -183,7 +202,9 @@ static int read_option(Arguments *a, int option, char *text, Error *err)
 static int check_arguments(Arguments *a, int argc, char **argv, Error *err)
 {
     if (argc < 1)
-        return usage_error(err, "what to do? ask, events, follow, coverage, cameras or status");
+        return usage_error(err,
+                           "what to do? ask, events, follow, coverage, cameras, status, backup "
+                           "or key");
     for (size_t i = 0; i < sizeof(VERBS) / sizeof(VERBS[0]); i++)
         if (strcmp(argv[0], VERBS[i].name) == 0)
             a->verb = &VERBS[i];
@@ -196,6 +217,12 @@ static int check_arguments(Arguments *a, int argc, char **argv, Error *err)
         return usage_error(err, "--runtime-dir and --endpoint name the same thing");
     if (a->ctl.since_us && a->ctl.until_us && a->ctl.since_us >= a->ctl.until_us)
         return usage_error(err, "--since is not before --until");
+    a->ctl.words = argv + 1;
+    a->ctl.n_words = (size_t)argc - 1;
+    if (a->verb->run == ctl_key)
+        return ctl_key_check(&a->ctl, err);
+    if (a->verb->run == ctl_backup)
+        return argc == 2 ? 0 : usage_error(err, "backup into which file?");
     if (a->verb->run != ctl_ask)
         return argc > 1 ? usage_error(err, "%.40s: one word too many", argv[1]) : 0;
     if (argc > 2)
@@ -214,7 +241,12 @@ static int check_arguments(Arguments *a, int argc, char **argv, Error *err)
 static int run(Arguments *a, Error *err)
 {
     char query[4200], events[4200];
-    WhenOptions options = {.query_endpoint = a->endpoint, .events_endpoint = a->events};
+    WhenOptions options = {.query_endpoint = a->endpoint,
+                           .events_endpoint = a->events,
+                           .key_file = a->ctl.key_file,
+                           .server_key = a->ctl.server_key};
+    if (a->verb->run == ctl_key && ctl_key_is_local(&a->ctl))
+        return ctl_key(&a->ctl, err);
     if (a->runtime_dir) {
         char *dir = realpath(a->runtime_dir, NULL);
         if (!dir)

@@ -71,7 +71,8 @@ class World:
         self.dir = tempfile.mkdtemp(prefix="when-d")
         self.config_path = os.path.join(self.dir, "whend.yaml")
         self.cameras, self.watches = {}, watches or {"car": "When does a car drive past?"}
-        self.options = {"window": "16s", "overlap": "4s", "boundary_error": "500ms"}
+        self.options = {"window": "16s", "overlap": "4s", "boundary_error": "500ms",
+                        "http": "{address: off}"}
         self.context = zmq.Context()
         self.control = self.context.socket(zmq.ROUTER)
         self.control.bind(f"ipc://{self.dir}/test.ipc")
@@ -128,6 +129,8 @@ class World:
     def start(self, load=True):
         self.write_config()
         self.reset()
+        if self.process:
+            self.notify.close()
         notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         path = os.path.join(self.dir, "notify")
         if os.path.exists(path):

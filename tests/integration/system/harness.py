@@ -181,7 +181,7 @@ class World:
     def write_config(self):
         lines = [f"state_dir: {self.state}", f"runtime_dir: {self.runtime}", "log_level: debug", "model:",
                  f"  path: {self.model}", "endpoints:", f"  events: {self.events_endpoint}",
-                 f"  query: {self.query_endpoint}", "cameras:"]
+                 f"  query: {self.query_endpoint}", "http: {address: off}", "cameras:"]
         for name, keys in self.cameras.items():
             lines += [f"  {name}:"] + [f"    {key}: {value}" for key, value in keys.items()]
         lines += ["watches:"]
