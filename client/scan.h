@@ -15,12 +15,27 @@
 #include "daemon/segmenter.h"
 #include "daemon/window.h"
 #include "model/engine.h"
+#include "model/timeline.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-enum { SCAN_MAX_QUESTIONS = 64, SCAN_MAX_QUESTION_BYTES = 1000 };
+enum {
+    SCAN_MAX_QUESTIONS = 64,
+    SCAN_MAX_QUESTION_BYTES = 1000,
+    SCAN_MAX_PARTS = 64,
+    SCAN_MAX_PROMPT_BYTES = 1 << 20
+};
+
+/* A part of a free prompt, in the order in which the parts were written. */
+typedef enum ScanKind { SCAN_TEXT, SCAN_IMAGE, SCAN_VIDEO, SCAN_FRAMES } ScanKind;
+
+typedef struct ScanPart {
+    ScanKind kind;
+    const char *path; /* SCAN_TEXT: the text itself; SCAN_FRAMES: the pictures' .npy */
+    const char *pts;  /* SCAN_FRAMES: their times' .npy */
+} ScanPart;
 
 typedef struct ScanOptions {
     const char *model, *lora;
@@ -35,6 +50,13 @@ typedef struct ScanOptions {
     int threads, max_answer_tokens;
     bool json, quiet;
     const char *logits, *positions, *ids; /* .npy files to write, of the first question asked */
+
+    /* A free prompt instead of questions. */
+    ScanPart parts[SCAN_MAX_PARTS]; /* [n_parts] */
+    size_t n_parts, n_prompts;      /* n_prompts of the parts are text */
+    const char *system;             /* NULL: the template's own */
+    bool raw_prompt;                /* the text is the whole prompt, without the chat template */
+    float repetition_penalty;       /* 1: none */
 } ScanOptions;
 
 /* --- scan_source.c --- */
@@ -94,6 +116,29 @@ void scan_answer_deinit(ScanAnswer *answer); /* safe on zeroed */
  * one answer names different things at the same time ("list all events") is joined thing by thing,
  * told apart by their descriptions. 0 or -ENOMEM. */
 int scan_join(const ScanAnswer *answers, size_t n, ScanResult *result);
+
+/* --- scan_media.c --- */
+
+/* The pictures of one part, sized for the model. */
+typedef struct ScanMedia {
+    bool image;
+    uint8_t *pixels; /* [n, height, width, 3], owned */
+    size_t pixels_capacity;
+    const uint8_t **frames; /* [n] of pixels, owned */
+    size_t n;
+    int width, height;
+    double *seconds; /* [(n + 1) / 2] of each grid from the first, owned */
+} ScanMedia;
+
+void scan_media_deinit(ScanMedia *media); /* safe on zeroed */
+int scan_media_read(const ScanOptions *options, const ScanPart *part, const Engine *engine,
+                    ScanMedia *media, Error *err);
+
+/* --- scan_prompt.c --- */
+
+/* Answers a free prompt (no grammar, greedy) to standard output as it is written: text, or one JSON
+ * object. The files of --logits, --positions and --ids are written before the answer begins. */
+int scan_prompt_run(const ScanOptions *options, Error *err);
 
 /* --- scan_print.c --- */
 

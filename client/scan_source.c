@@ -95,11 +95,14 @@ static int open_arrays(ScanSource *s, const Engine *engine, Error *err)
     if (rc < 0)
         return rc;
     int height = (int)shape[1], width = (int)shape[2];
-    if (resize_target(height, width, engine_cell_px(engine), engine_min_pixels(engine),
-                      max_pixels(engine), &s->height, &s->width) != 0)
+    int target = resize_target(height, width, engine_cell_px(engine), engine_min_pixels(engine),
+                               (double)max_pixels(engine), &s->height, &s->width);
+    if (target != 0)
         return error_set(err, EINVAL, EX_DATAERR,
-                         "%s: pictures of %d x %d pixels do not suit the model", o->frames, width,
-                         height);
+                         "%s: pictures of %d x %d pixels cannot be sized for the model (%s)",
+                         o->frames, width, height,
+                         target == RESIZE_ASPECT ? "one side is over 200 times the other"
+                                                 : "see the limits in preprocessor_config.json");
     if ((s->height != height || s->width != width) &&
         resizer_new(height, width, s->height, s->width, &s->resizer) != 0)
         return error_set(err, ENOMEM, EX_OSERR, "%s: no memory", o->frames);

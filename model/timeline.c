@@ -301,8 +301,8 @@ static int encode(Timeline *t, const TimelineVideo *video, const int32_t grid[3]
     for (size_t at = 0; at < grids; at += piece) {
         size_t count = grids - at < piece ? grids - at : piece;
         const int32_t part[3] = {(int32_t)count, grid[1], grid[2]};
-        patches_make(&h->vision, &h->video, video->frames, video->n_frames, video->height,
-                     video->width, at, count, pixels);
+        patches_make(&h->vision, video->image ? &h->image : &h->video, video->frames,
+                     video->n_frames, video->height, video->width, at, count, pixels);
         int r = vit_run(t->engine->vit, &t->scratch->compute, pixels, part,
                         t->scratch->embeds + at * per_grid * (size_t)h->text.hidden);
         if (r < 0)
@@ -346,7 +346,7 @@ int timeline_append_video(Timeline *t, const TimelineVideo *video, Error *err)
     if (mem_grow((void **)&s->ids, &s->ids_capacity, n, sizeof *s->ids) < 0)
         return timeline_no_memory(err);
     for (size_t i = 0; i < n; i++)
-        s->ids[i] = h->video_token;
+        s->ids[i] = video->image ? h->image_token : h->video_token;
     r = encode(t, video, segment.grid_thw, n / (size_t)segment.grid_thw[0]);
     if (r == -ENOMEM)
         return timeline_no_memory(err);

@@ -56,6 +56,7 @@ typedef struct TimelineVideo {
     const double *seconds;        /* [(n_frames + 1) / 2], of each grid from the video's begin */
     bool continues; /* goes on with the video at the timeline's end: seconds count from that one's
                        begin, and position ids are what one video of all grids would have had */
+    bool image;     /* one frame, as an image: its own pad token and pixel scale */
 } TimelineVideo;
 
 /* One visual token a merged cell of each grid; the vision tokens around them are text. -EINVAL with

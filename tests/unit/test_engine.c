@@ -70,7 +70,7 @@ static void append_text(Timeline *t, int32_t first, size_t n)
 
 static void append_video(Timeline *t)
 {
-    TimelineVideo video = {frames, FRAMES, WIDTH, HEIGHT, seconds, false};
+    TimelineVideo video = {frames, FRAMES, WIDTH, HEIGHT, seconds, false, false};
     assert_int_equal(timeline_append_video(t, &video, NULL), 0);
 }
 
@@ -316,21 +316,21 @@ static void test_video_continues(void **state)
     append_text(once, 5, 4);
     append_video(once);
     append_text(pieces, 5, 4);
-    TimelineVideo video = {frames, 2, WIDTH, HEIGHT, seconds, true};
+    TimelineVideo video = {frames, 2, WIDTH, HEIGHT, seconds, true, false};
     assert_int_equal(timeline_append_video(pieces, &video, NULL), -EINVAL);
     video.continues = false;
     assert_int_equal(timeline_append_video(pieces, &video, NULL), 0);
-    video = (TimelineVideo){frames + 2, 4, WIDTH, HEIGHT, seconds + 1, true};
+    video = (TimelineVideo){frames + 2, 4, WIDTH, HEIGHT, seconds + 1, true, false};
     assert_int_equal(timeline_append_video(pieces, &video, NULL), 0);
     /* Back in time is refused; what was rolled back does not count. */
-    video = (TimelineVideo){frames, 2, WIDTH, HEIGHT, seconds, true};
+    video = (TimelineVideo){frames, 2, WIDTH, HEIGHT, seconds, true, false};
     assert_int_equal(timeline_append_video(pieces, &video, NULL), -EINVAL);
     TimelineMark mark = timeline_mark(pieces);
     append_text(pieces, 50, 3);
     assert_int_equal(timeline_append_video(pieces, &video, NULL), -EINVAL);
     append_video(pieces);
     timeline_rollback(pieces, mark);
-    video = (TimelineVideo){frames + 6, 2, WIDTH, HEIGHT, seconds + 3, true};
+    video = (TimelineVideo){frames + 6, 2, WIDTH, HEIGHT, seconds + 3, true, false};
     assert_int_equal(timeline_append_video(pieces, &video, NULL), 0);
     assert_same_tokens(once, pieces);
     float *a = logits_of(once), *b = logits_of(pieces);
@@ -513,7 +513,7 @@ static void test_context_is_bounded(void **state)
     assert_non_null(strstr(err.text, "shorter window"));
     /* Few tokens, but late ones. */
     const double late[FRAMES / 2] = {0, 1, 2, 1e9};
-    TimelineVideo video = {frames, FRAMES, WIDTH, HEIGHT, late, false};
+    TimelineVideo video = {frames, FRAMES, WIDTH, HEIGHT, late, false, false};
     error_clear(&err);
     assert_true(timeline_append_video(t, &video, &err) < 0);
     assert_int_equal(err.exit_code, EX_DATAERR);
