@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "pipeline/backoff.h"
+#include "pipeline/camera_counts.h"
 #include "pipeline/camera_picture.h"
 #include "pipeline/recorder.h"
 #include "pipeline/source.h"
@@ -41,6 +42,9 @@ typedef struct Live {
     CameraLink *link;
     const When__CameraSetup *setup;
     Url url;
+    TlsTrust trust;
+    bool software; /* the hardware decoder failed */
+    char orientation[24];
     int wake_fd;
     Source *source;
     Recorder *recorder; /* NULL: not recorded */
@@ -55,7 +59,8 @@ typedef struct Live {
     int64_t opened_us; /* the first picture of this source came */
     const char *state;
     char reason[REASON_BYTES];
-    uint64_t opens, sent, dropped_here, decoded_before, dropped_before;
+    CameraCounts counts;
+    uint64_t opens, sent, dropped_here;
     UtcStamp last_stamp;
     int64_t health_due_us, counted_us;
     uint64_t counted_decoded, counted_sent;
@@ -88,18 +93,14 @@ static void on_closed(const RecorderFile *file, void *data)
     camera_link_send(live->link, &message);
 }
 
-static void count_stats(Live *live, uint64_t *decoded, uint64_t *dropped)
-{
-    SourceStats stats = live->source ? source_stats(live->source) : (SourceStats){0};
-    *decoded = live->decoded_before + stats.decoded;
-    *dropped = live->dropped_before + stats.dropped + live->dropped_here;
-}
-
 static void send_health(Live *live)
 {
     When__CameraHealth h = WHEN__CAMERA_HEALTH__INIT;
     int64_t now_us = clock_monotonic_us();
-    count_stats(live, &h.decoded, &h.dropped);
+    SourceStats sum = camera_counts_sum(&live->counts, live->source);
+    camera_counts_tell(&live->counts, live->link->name, &sum, live->source, &h);
+    h.dropped = sum.dropped + live->dropped_here;
+    h.clock_steps = live->timebase.steps;
     double elapsed_s = (double)(now_us - live->counted_us) / 1e6;
     if (elapsed_s > 0.5) {
         live->fps_in = (double)(h.decoded - live->counted_decoded) / elapsed_s;
@@ -270,6 +271,8 @@ static void open_source(Live *live)
                              .user = *setup->user ? setup->user : live->url.user,
                              .password = *setup->user ? setup->password : live->url.password,
                              .transport = setup->transport,
+                             .trust = &live->trust,
+                             .software = live->software,
                              .fps_min = setup->fps_min,
                              .fps_base = setup->fps_base,
                              .fps_max = setup->fps_max,
@@ -298,10 +301,7 @@ static void close_source(Live *live)
     timebase_end_hold(&live->timebase);
     settle_still(live, true); /* it says until when nothing had changed */
     send_held(live);
-    uint64_t here = live->dropped_here;
-    live->dropped_here = 0;
-    count_stats(live, &live->decoded_before, &live->dropped_before);
-    live->dropped_here = here;
+    camera_counts_add(&live->counts, live->source);
     source_close(live->source); /* no thread pushes to the recorder from here on */
     live->source = NULL;
     if (live->recorder)
@@ -319,15 +319,37 @@ static void on_fault(Live *live, SourceFault fault, const char *reason)
         error_set(&live->fatal, ENOTSUP, EX_DATAERR, "%s: %s", live->url.clean, reason);
         return;
     }
+    live->counts.stalls += fault == SOURCE_STALLED;
+    live->counts.logins_refused += fault == SOURCE_UNAUTHORIZED;
+    if (fault == SOURCE_HARDWARE && !live->software) {
+        log_warn("camera",
+                 "camera=%s decoder=%s the hardware decoder fails (%s): software from now on",
+                 live->link->name, live->counts.before.decoder, reason);
+        live->software = true;
+        live->retry_us = now_us;
+        return;
+    }
     bool password = fault == SOURCE_UNAUTHORIZED;
-    int64_t wait_us = backoff_next_us(&live->backoff, password ? PASSWORD_FIRST_US : RETRY_FIRST_US,
-                                      password ? PASSWORD_MOST_US : RETRY_MOST_US);
+    int64_t most_us = live->setup->retry_us > 0 ? live->setup->retry_us : RETRY_MOST_US;
+    int64_t first_us = RETRY_FIRST_US < most_us ? RETRY_FIRST_US : most_us;
+    int64_t wait_us = backoff_next_us(&live->backoff, password ? PASSWORD_FIRST_US : first_us,
+                                      password ? PASSWORD_MOST_US : most_us);
     live->retry_us = now_us + wait_us;
     char text[REASON_BYTES];
     snprintf(text, sizeof text, "%.160s%s; next try in %.1f s", reason,
              password ? " (set the camera's credential)" : "", (double)wait_us / 1e6);
     log_warn("camera", "camera=%s %s", live->link->name, text);
     set_state(live, live->state, text);
+}
+
+/* The stream may say that the camera was turned. */
+static void note_orientation(Live *live)
+{
+    SourceStats stats = source_stats(live->source);
+    if (!*stats.orientation || strcmp(stats.orientation, live->orientation) == 0)
+        return;
+    memcpy(live->orientation, stats.orientation, sizeof live->orientation);
+    picture_set_orientation(live->picture, live->orientation);
 }
 
 static void step(Live *live)
@@ -344,6 +366,7 @@ static void step(Live *live)
             return;
     }
     while (source_pull(live->source, &frame)) {
+        note_orientation(live);
         if (live->opened_us == 0)
             live->opened_us = clock_monotonic_us();
         take_frame(live, &frame);
@@ -360,6 +383,8 @@ static int set_up(Live *live)
 {
     const When__CameraSetup *setup = live->setup;
     int r = url_split(setup->url, &live->url, &live->fatal);
+    if (r == 0 && g_ascii_strncasecmp(setup->url, "rtsps", 5) == 0)
+        r = tls_trust_init(&live->trust, setup->tls_ca, setup->tls_unchecked, &live->fatal);
     if (r < 0)
         return r;
     live->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -414,6 +439,7 @@ int camera_live_run(CameraLink *link)
         camera_link_end(link, &live->fatal, 0);
     }
     picture_free(live->picture);
+    tls_trust_deinit(&live->trust);
     closep(&live->wake_fd);
     url_deinit(&live->url);
     free(live);

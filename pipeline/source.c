@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "pipeline/decoder.h"
 #include "pipeline/fault.h"
 #include "pipeline/motion.h"
 #include "pipeline/picture.h"
@@ -17,35 +18,38 @@
 
 #include <errno.h>
 #include <gst/app/gstappsink.h>
-#include <netdb.h>
-#include <poll.h>
+#include <gst/video/video.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
-enum { RTSP_TCP = 4, RTSP_UDP = 1, REASON_BYTES = 256, PROBE_MS = 1000 };
+enum { RTSP_UDP = 1, RTSP_TCP = 4, RTSP_TLS = 32 };
 
 /* How long a stream may give nothing but damaged pictures before they are taken as its best: one
  * with intra refresh never gives a clean start. */
 static const int64_t CLEAN_US = 5 * US_PER_S;
 static const int64_t OPEN_LIMIT_US = 15 * US_PER_S;
+/* Data without a picture: some cameras send a key frame every 20 s only. */
+static const int64_t PICTURE_LIMIT_US = 30 * US_PER_S;
 
 struct Source {
     SourceOptions options;
     GstElement *pipeline, *rtsp, *decode;
+    GstElement *jitterbuffer; /* under `lock` */
     GstBus *bus;
     GstCaps *ntp_caps;
     bool has_video; /* one thread at a time adds pads */
-    atomic_bool unsupported;
-    char unsupported_name[64]; /* set before `unsupported` */
-    atomic_llong last_data_us;
+    atomic_bool unsupported, hardware, untrusted;
+    char unsupported_why[160]; /* set before `unsupported` */
+    atomic_llong last_data_us, last_picture_us;
     atomic_uint budget; /* frames a minute */
     int64_t opened_us;
     /* Only in the decoder's thread. */
     Sampler sampler;
+    GstCaps *caps; /* of the last picture */
+    int width, height;
     Motion motion;
     uint64_t index;
     int64_t last_clean_us;
@@ -101,6 +105,36 @@ SourceStats source_stats(Source *s)
     return stats;
 }
 
+uint64_t source_lost_packets(Source *s)
+{
+    pthread_mutex_lock(&s->lock);
+    GstElement *jitterbuffer = s->jitterbuffer ? gst_object_ref(s->jitterbuffer) : NULL;
+    pthread_mutex_unlock(&s->lock);
+    guint64 lost = 0;
+    if (!jitterbuffer)
+        return lost;
+    GstStructure *counts = NULL;
+    g_object_get(jitterbuffer, "stats", &counts, NULL);
+    if (counts)
+        gst_structure_get_uint64(counts, "num-lost", &lost);
+    g_clear_pointer(&counts, gst_structure_free);
+    gst_object_unref(jitterbuffer);
+    return lost;
+}
+
+/* In the decoder's thread. true: pictures of another size than before come now. */
+static bool note_format(Source *s, GstCaps *caps)
+{
+    GstVideoInfo info;
+    if (caps == s->caps || !gst_video_info_from_caps(&info, caps))
+        return false;
+    bool changed = s->width && (s->width != info.width || s->height != info.height);
+    gst_caps_replace(&s->caps, caps);
+    s->width = info.width;
+    s->height = info.height;
+    return changed;
+}
+
 /* Damaged pictures are kept back while clean ones come. */
 static bool is_usable(Source *s, GstBuffer *buffer)
 {
@@ -122,8 +156,9 @@ static GstFlowReturn on_picture(GstAppSink *sink, gpointer data)
     GstClockTime at = gst_segment_to_running_time(gst_sample_get_segment(sample), GST_FORMAT_TIME,
                                                   GST_BUFFER_PTS(buffer));
     SourceFrame frame = {.sample = sample, .index = s->index++};
+    atomic_store(&s->last_picture_us, clock_monotonic_us());
     bool usable = GST_CLOCK_TIME_IS_VALID(at) && is_usable(s, buffer);
-    bool refused = false;
+    bool refused = false, changed = note_format(s, gst_sample_get_caps(sample));
     if (usable) {
         frame.pts_us = (int64_t)(at / 1000);
         frame.arrival_offset_us = clock_utc_us() - frame.pts_us;
@@ -143,6 +178,10 @@ static GstFlowReturn on_picture(GstAppSink *sink, gpointer data)
     pthread_mutex_lock(&s->lock);
     s->stats.decoded++;
     s->stats.refused_references += refused;
+    s->stats.damaged += GST_BUFFER_FLAG_IS_SET(buffer, GST_BUFFER_FLAG_CORRUPTED) != 0;
+    s->stats.format_changes += changed;
+    s->stats.width = s->width;
+    s->stats.height = s->height;
     s->stats.playing = true;
     pthread_mutex_unlock(&s->lock);
     if (usable)
@@ -222,11 +261,13 @@ static const Codec *codec_of(GstCaps *caps)
     return NULL;
 }
 
-static void set_unsupported(Source *s, const char *name)
+static void set_unsupported(Source *s, const char *format, const char *name)
+    __attribute__((format(printf, 2, 0)));
+static void set_unsupported(Source *s, const char *format, const char *name)
 {
     if (atomic_load(&s->unsupported))
         return;
-    snprintf(s->unsupported_name, sizeof s->unsupported_name, "%s", name);
+    snprintf(s->unsupported_why, sizeof s->unsupported_why, format, name);
     atomic_store(&s->unsupported, true);
 }
 
@@ -242,7 +283,8 @@ static gboolean on_select(GstElement *rtsp, guint number, GstCaps *caps, gpointe
         return FALSE;
     if (!codec_of(caps)) {
         const char *encoding = gst_structure_get_string(structure, "encoding-name");
-        set_unsupported(s, encoding ? encoding : "unnamed");
+        set_unsupported(s, "its video (%s) is not supported: H.264, H.265, MPEG-4, JPEG are",
+                        encoding ? encoding : "unnamed");
         return FALSE;
     }
     return TRUE;
@@ -257,13 +299,85 @@ static void on_decoded_pad(GstElement *decode, GstPad *pad, gpointer data)
     gst_object_unref(sink);
 }
 
+/* Which decoder decodebin took; an element that fails must be known before it fails. */
+static void on_element(GstBin *bin, GstBin *parent, GstElement *element, gpointer data)
+{
+    (void)bin;
+    (void)parent;
+    Source *s = data;
+    bool hardware;
+    GstElementFactory *factory = gst_element_get_factory(element);
+    if (!factory || !decoder_is(element, &hardware))
+        return;
+    atomic_store(&s->hardware, hardware);
+    pthread_mutex_lock(&s->lock);
+    snprintf(s->stats.decoder, sizeof s->stats.decoder, "%s", GST_OBJECT_NAME(factory));
+    pthread_mutex_unlock(&s->lock);
+}
+
+static void on_jitterbuffer(GstElement *manager, GstElement *jitterbuffer, guint session,
+                            guint ssrc, gpointer data)
+{
+    (void)manager;
+    (void)session;
+    (void)ssrc;
+    Source *s = data;
+    pthread_mutex_lock(&s->lock);
+    gst_object_replace((GstObject **)&s->jitterbuffer, GST_OBJECT(jitterbuffer));
+    pthread_mutex_unlock(&s->lock);
+}
+
+static void on_manager(GstElement *rtsp, GstElement *manager, gpointer data)
+{
+    (void)rtsp;
+    if (g_signal_lookup("new-jitterbuffer", G_OBJECT_TYPE(manager)))
+        g_signal_connect(manager, "new-jitterbuffer", G_CALLBACK(on_jitterbuffer), data);
+}
+
+static gboolean on_certificate(GstElement *rtsp, GTlsConnection *connection,
+                               GTlsCertificate *certificate, GTlsCertificateFlags errors,
+                               gpointer data)
+{
+    (void)rtsp;
+    (void)connection;
+    (void)errors;
+    Source *s = data;
+    bool accepted = tls_trust_accepts(s->options.trust, certificate);
+    atomic_store(&s->untrusted, !accepted);
+    return accepted;
+}
+
+/* The parts of a chain that GStreamer has not; true when it has all. */
+static bool has_elements(Source *s, const Codec *codec)
+{
+    const struct {
+        const char *factory, *package;
+    } parts[] = {{codec->depay, "gstreamer1.0-plugins-good"},
+                 {codec->parse, "gstreamer1.0-plugins-bad"}};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        GstElementFactory *factory = gst_element_factory_find(parts[i].factory);
+        char why[128];
+        if (factory) {
+            gst_object_unref(factory);
+            continue;
+        }
+        snprintf(why, sizeof why, "GStreamer has no %s (apt-get install %s)", parts[i].factory,
+                 parts[i].package);
+        set_unsupported(s, "%s", why);
+        return false;
+    }
+    return true;
+}
+
 static bool link_branches(Source *s, const Codec *codec, GstPad *pad)
 {
     GstElement *depay = add(s, codec->depay), *parse = add(s, codec->parse);
     GstElement *filter = add(s, "capsfilter"), *tee = add(s, "tee");
-    GstElement *queue = add_queue(s), *decode = add(s, "decodebin");
+    GstElement *queue = add_queue(s), *decode = decoder_new(s->options.software);
     GstElement *pictures = add_sink(s, on_picture);
     GstElement *queue2 = NULL, *compressed = NULL;
+    if (decode && !gst_bin_add(GST_BIN(s->pipeline), decode))
+        decode = NULL;
     if (!depay || !parse || !filter || !tee || !queue || !decode || !pictures)
         return false;
     GstCaps *caps = gst_caps_from_string(codec->caps);
@@ -306,8 +420,11 @@ static void on_pad(GstElement *rtsp, GstPad *pad, gpointer data)
     const Codec *codec = gst_caps_is_empty(caps) || gst_caps_is_any(caps) ? NULL : codec_of(caps);
     if (codec && !s->has_video) {
         s->has_video = true;
-        if (!link_branches(s, codec, pad))
-            set_unsupported(s, codec->encoding);
+        pthread_mutex_lock(&s->lock);
+        snprintf(s->stats.codec, sizeof s->stats.codec, "%s", codec->encoding);
+        pthread_mutex_unlock(&s->lock);
+        if (has_elements(s, codec) && !link_branches(s, codec, pad))
+            set_unsupported(s, "its video (%s) does not fit GStreamer's elements", codec->encoding);
     }
     gst_caps_unref(caps);
 }
@@ -335,13 +452,21 @@ int source_open(const SourceOptions *options, Source **source, Error *err)
                          "GStreamer has no rtspsrc (apt-get install gstreamer1.0-plugins-good)");
     }
     bool udp = options->transport && strcmp(options->transport, "udp") == 0;
-    g_object_set(s->rtsp, "location", options->url, "protocols", udp ? RTSP_UDP : RTSP_TCP,
-                 "buffer-mode", 0 /* none: pts are the sender's own, see source.h */, "latency",
+    bool tls = g_ascii_strncasecmp(options->url, "rtsps", 5) == 0;
+    g_object_set(s->rtsp, "location", options->url, "protocols",
+                 (tls ? RTSP_TLS : 0) | (udp ? RTSP_UDP : RTSP_TCP), "buffer-mode",
+                 0 /* none: pts are the sender's own, see source.h */, "latency",
                  (guint)SOURCE_LATENCY_MS, "tcp-timeout", (guint64)5000000, "timeout",
                  (guint64)5000000, "add-reference-timestamp-meta", TRUE, NULL);
     if (options->user && *options->user)
         g_object_set(s->rtsp, "user-id", options->user, "user-pw",
                      options->password ? options->password : "", NULL);
+    if (options->trust && options->trust->database)
+        g_object_set(s->rtsp, "tls-database", options->trust->database, NULL);
+    if (options->trust)
+        g_signal_connect(s->rtsp, "accept-certificate", G_CALLBACK(on_certificate), s);
+    g_signal_connect(s->rtsp, "new-manager", G_CALLBACK(on_manager), s);
+    g_signal_connect(s->pipeline, "deep-element-added", G_CALLBACK(on_element), s);
     g_signal_connect(s->rtsp, "select-stream", G_CALLBACK(on_select), s);
     g_signal_connect(s->rtsp, "pad-added", G_CALLBACK(on_pad), s);
     gst_element_set_state(s->pipeline, GST_STATE_PLAYING); /* what goes wrong comes on the bus */
@@ -359,99 +484,76 @@ void source_close(Source *s)
         gst_sample_unref(frame.sample);
     gst_object_unref(s->bus);
     gst_object_unref(s->pipeline);
+    g_clear_object(&s->jitterbuffer);
+    gst_caps_replace(&s->caps, NULL);
     gst_caps_unref(s->ntp_caps);
     pthread_mutex_destroy(&s->lock);
     free(s);
 }
 
-/* rtspsrc only says that it could not connect. Why, a connection of our own tells: at once, or by
- * silence for PROBE_MS. */
-static SourceFault why_no_connection(const Source *s, char *reason, size_t size)
+static void take_tags(Source *s, GstMessage *message)
 {
-    char host[256], port[16];
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *found = NULL;
-    if (!url_host(s->options.url, host, sizeof host, port, sizeof port) ||
-        getaddrinfo(host, port, &hints, &found) != 0) {
-        snprintf(reason, size, "no such host: its name does not resolve");
-        return SOURCE_TIMEOUT;
+    GstTagList *tags = NULL;
+    gchar *text = NULL;
+    gst_message_parse_tag(message, &tags);
+    if (gst_tag_list_get_string(tags, GST_TAG_IMAGE_ORIENTATION, &text)) {
+        pthread_mutex_lock(&s->lock);
+        s->stats.format_changes += *s->stats.orientation && strcmp(s->stats.orientation, text);
+        snprintf(s->stats.orientation, sizeof s->stats.orientation, "%s", text);
+        pthread_mutex_unlock(&s->lock);
+        g_free(text);
     }
-    int error = ETIMEDOUT;
-    _cleanup_close_ int fd =
-        socket(found->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd >= 0 && connect(fd, found->ai_addr, found->ai_addrlen) == 0) {
-        error = 0;
-    } else if (fd >= 0) {
-        struct pollfd item = {.fd = fd, .events = POLLOUT};
-        socklen_t n = sizeof error;
-        if (errno != EINPROGRESS)
-            error = errno;
-        else if (poll(&item, 1, PROBE_MS) == 1)
-            getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &n);
-    }
-    freeaddrinfo(found);
-    if (error == ECONNREFUSED) {
-        snprintf(reason, size, "connection refused: nothing listens there");
-        return SOURCE_REFUSED;
-    }
-    if (error == 0) {
-        snprintf(reason, size, "something listens there, but it does not speak RTSP");
-        return SOURCE_FAILED;
-    }
-    snprintf(reason, size, "no answer from there: %s", strerror(error));
-    return SOURCE_TIMEOUT;
+    gst_tag_list_unref(tags);
 }
 
-static SourceFault fault_of(const Source *s, const GError *error, const char *debug, char *reason,
-                            size_t size)
+static SourceFault read_error(Source *s, GstMessage *message, char *reason, size_t size)
 {
-    const char *all = debug ? debug : "";
-    if (g_error_matches(error, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_NOT_AUTHORIZED) ||
-        strstr(all, "Unauthorized") || strstr(all, "Forbidden")) {
-        snprintf(reason, size, "wrong user or password");
-        return SOURCE_UNAUTHORIZED;
-    }
-    if (g_error_matches(error, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_NOT_FOUND)) {
-        snprintf(reason, size, "no such stream on the server (404): check the path of the URL");
-        return SOURCE_NOT_FOUND;
-    }
-    if (strstr(all, "Failed to connect"))
-        return why_no_connection(s, reason, size);
-    if (strstr(all, "imeout") || strstr(all, "imed out")) {
-        snprintf(reason, size, "no answer from there");
-        return SOURCE_TIMEOUT;
-    }
-    char text[REASON_BYTES];
-    url_redact(error->message, text, sizeof text);
+    GError *error = NULL;
+    gchar *debug = NULL;
+    bool hardware = false;
+    gst_message_parse_error(message, &error, &debug);
+    SourceFault fault = SOURCE_FAILED;
+    if (atomic_load(&s->untrusted))
+        snprintf(reason, size,
+                 "its TLS certificate is not trusted (tls_ca: a PEM file with it; tls_verify: no "
+                 "trusts any)");
+    else
+        fault = source_fault(s->options.url, error, debug, reason, size);
+    char text[1024];
+    url_redact(debug ? debug : "", text, sizeof text);
     g_strdelimit(text, "\r\n\t", ' ');
-    snprintf(reason, size, "%s", text);
-    return SOURCE_FAILED;
+    log_debug("source", "code=%d %s: %s", error->code, reason, text);
+    g_clear_error(&error);
+    g_free(debug);
+    if (GST_IS_ELEMENT(GST_MESSAGE_SRC(message)) &&
+        decoder_is(GST_ELEMENT(GST_MESSAGE_SRC(message)), &hardware) && hardware)
+        return SOURCE_HARDWARE;
+    /* It may also fail by what it hands on: then another element complains. */
+    if (fault == SOURCE_FAILED && atomic_load(&s->hardware) && !source_stats(s).playing)
+        return SOURCE_HARDWARE;
+    return fault;
 }
 
-static SourceFault read_message(const Source *s, GstMessage *message, char *reason, size_t size)
+static SourceFault read_message(Source *s, GstMessage *message, char *reason, size_t size)
 {
-    SourceFault fault = SOURCE_RUNNING;
-    if (GST_MESSAGE_TYPE(message) == GST_MESSAGE_ERROR) {
-        GError *error = NULL;
-        gchar *debug = NULL;
-        gst_message_parse_error(message, &error, &debug);
-        fault = fault_of(s, error, debug, reason, size);
-        char text[1024];
-        url_redact(debug ? debug : "", text, sizeof text);
-        g_strdelimit(text, "\r\n\t", ' ');
-        log_debug("source", "code=%d %s: %s", error->code, reason, text);
-        g_clear_error(&error);
-        g_free(debug);
-    } else if (GST_MESSAGE_TYPE(message) == GST_MESSAGE_EOS) {
+    Error err = {0};
+    switch (GST_MESSAGE_TYPE(message)) {
+    case GST_MESSAGE_ERROR:
+        return read_error(s, message, reason, size);
+    case GST_MESSAGE_EOS:
         snprintf(reason, size, "the server ended the stream");
-        fault = SOURCE_ENDED;
-    } else if (GST_MESSAGE_TYPE(message) == GST_MESSAGE_ELEMENT) {
-        Error err = {0};
-        if (fault_missing_plugin(message, &err) < 0) {
-            snprintf(reason, size, "%s", err.text);
-            fault = SOURCE_UNSUPPORTED;
-        }
+        return SOURCE_ENDED;
+    case GST_MESSAGE_TAG:
+        take_tags(s, message);
+        return SOURCE_RUNNING;
+    case GST_MESSAGE_ELEMENT:
+        if (fault_missing_plugin(message, &err) == 0)
+            return SOURCE_RUNNING;
+        snprintf(reason, size, "%s", err.text);
+        return SOURCE_UNSUPPORTED;
+    default:
+        return SOURCE_RUNNING;
     }
-    return fault;
 }
 
 SourceFault source_check(Source *s, char *reason, size_t size)
@@ -464,8 +566,7 @@ SourceFault source_check(Source *s, char *reason, size_t size)
             return fault;
     }
     if (atomic_load(&s->unsupported)) {
-        snprintf(reason, size, "its video (%s) is not supported: H.264, H.265, MPEG-4, JPEG are",
-                 s->unsupported_name);
+        snprintf(reason, size, "%s", s->unsupported_why);
         return SOURCE_UNSUPPORTED;
     }
     int64_t now_us = clock_monotonic_us(), data_us = atomic_load(&s->last_data_us);
@@ -476,6 +577,14 @@ SourceFault source_check(Source *s, char *reason, size_t size)
     if (data_us > 0 && s->options.stall_us > 0 && now_us - data_us > s->options.stall_us) {
         snprintf(reason, size, "no data for %.1f s", (double)(now_us - data_us) / 1e6);
         return SOURCE_STALLED;
+    }
+    int64_t picture_us = atomic_load(&s->last_picture_us);
+    if (picture_us == 0)
+        picture_us = s->opened_us;
+    if (data_us > 0 && now_us - picture_us > PICTURE_LIMIT_US) {
+        snprintf(reason, size, "data comes, but no picture in it could be decoded for %d s",
+                 (int)(PICTURE_LIMIT_US / US_PER_S));
+        return atomic_load(&s->hardware) ? SOURCE_HARDWARE : SOURCE_STALLED;
     }
     return SOURCE_RUNNING;
 }

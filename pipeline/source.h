@@ -18,6 +18,8 @@
 #include "base/err.h"
 #include "pipeline/mask.h"
 #include "pipeline/sampler.h"
+#include "pipeline/source_fault.h"
+#include "pipeline/tls.h"
 
 #include <gst/gst.h>
 #include <stdbool.h>
@@ -31,6 +33,8 @@ typedef struct SourceOptions {
     const char *url; /* without user and password */
     const char *user, *password;
     const char *transport; /* "tcp" or "udp" */
+    const TlsTrust *trust; /* of rtsps: outlives the source */
+    bool software;         /* no hardware decoder */
     double fps_min, fps_base, fps_max;
     const MaskShape *shapes; /* [n_shapes] motion in there does not count */
     size_t n_shapes;
@@ -54,20 +58,12 @@ typedef struct SourceStats {
     uint64_t decoded, passed, dropped; /* dropped: passed by the sampler, but the queue was full */
     uint64_t refused_references;       /* sender's times that are no wall clock times */
     bool playing;                      /* a picture was decoded */
+    uint64_t damaged;                  /* pictures with errors in them */
+    uint64_t format_changes;           /* pictures of another size than the one before */
+    int width, height;                 /* of the last picture; 0: none yet */
+    char codec[16], decoder[40];       /* "H264", "avdec_h264" */
+    char orientation[24];              /* its tag ("rotate-90"); "": none seen */
 } SourceStats;
-
-/* Why a source is over. */
-typedef enum SourceFault {
-    SOURCE_RUNNING = 0,
-    SOURCE_ENDED,        /* the server said so */
-    SOURCE_NOT_FOUND,    /* 404 */
-    SOURCE_UNAUTHORIZED, /* 401, 403: wrong user or password */
-    SOURCE_REFUSED,      /* nothing listens there */
-    SOURCE_TIMEOUT,      /* no answer */
-    SOURCE_STALLED,      /* no data for stall_us */
-    SOURCE_UNSUPPORTED,  /* no decoder, no video: trying again will not help */
-    SOURCE_FAILED        /* anything else */
-} SourceFault;
 
 int source_open(const SourceOptions *options, Source **source, Error *err);
 void source_close(Source *source); /* NULL is fine */
@@ -82,5 +78,7 @@ void source_set_budget(Source *source, uint32_t frames_per_minute);
 SourceFault source_check(Source *source, char *reason, size_t size);
 
 SourceStats source_stats(Source *source);
+/* That the network lost, by RTP's sequence numbers. Not for every frame. */
+uint64_t source_lost_packets(Source *source);
 
 #endif

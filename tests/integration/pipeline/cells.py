@@ -47,3 +47,13 @@ def remux(path, *options):
     """The same pictures in another container, or cut by an edit list."""
     subprocess.run(["ffmpeg", "-v", "error", "-nostdin", "-y", *options, path], check=True)
     return path
+
+
+def certificate(path):
+    """A self-signed certificate of nobody in particular, with its key."""
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+                    "-keyout", path, "-out", path + ".crt", "-days", "2", "-subj", "/CN=camera"], check=True,
+                   stderr=subprocess.DEVNULL)
+    with open(path + ".crt") as crt, open(path, "a") as both:
+        both.write(crt.read())
+    return path

@@ -14,11 +14,19 @@ CAMERAS = os.environ["WHEN_CAMERAS"]
 WAIT_S = 20
 
 
+def is_state(state, word=""):
+    return lambda m: m.HasField("health") and m.health.state == state and word in m.health.reason
+
+
+def is_frame(session=None):
+    return lambda m: m.HasField("frame") and session in (None, m.frame.session)
+
+
 class Server:
     """build/rtsp-server with the lines that it prints."""
 
-    def __init__(self, video, *options, port=0):
-        self.process = subprocess.Popen([os.path.join(BUILD, "rtsp-server"), "--port", str(port), *options, video],
+    def __init__(self, video, *options, port=0, program="rtsp-server"):
+        self.process = subprocess.Popen([os.path.join(BUILD, program), "--port", str(port), *options, video],
                                         text=True, stdout=subprocess.PIPE)
         self.url = self.line("url ")
 
