@@ -313,8 +313,8 @@ static int run_answer(Bench *b, const char *text, bool forced)
     const float *logits;
     size_t tokens = 0, steps = 0, words;
     Script s = {.text = text, .n = strlen(text)};
-    if (grammar_compile_schema(GRAMMAR_EVENT_LIST_SCHEMA, GRAMMAR_COMPACT, b->engine->tokenizer,
-                               h->eos, h->n_eos, &rules, &err) < 0 ||
+    if (grammar_compile_schema(GRAMMAR_MINUTE_EVENT_LIST_SCHEMA, GRAMMAR_COMPACT,
+                               b->engine->tokenizer, h->eos, h->n_eos, &rules, &err) < 0 ||
         grammar_new(rules, &grammar) < 0)
         return fail("grammar", &err);
     timeline_rollback(b->timeline, (TimelineMark){0});

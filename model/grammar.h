@@ -27,6 +27,9 @@ typedef enum GrammarSpace {
 /* The event list: [] or [{"start_time":"mm:ss.ff","end_time":"mm:ss.ff","description":"..."},...],
  * at most 64 items, descriptions of at most 200 bytes. */
 extern const char GRAMMAR_EVENT_LIST_SCHEMA[];
+/* The same for a video of less than a minute: "00:ss.ff", whose minutes are forced, so that they
+ * cost no step and cannot be wrong. */
+extern const char GRAMMAR_MINUTE_EVENT_LIST_SCHEMA[];
 
 /* Of JSON schema: "type" object ("properties", all required, in the order written), array ("items",
  * "maxItems"), string ("maxLength" in bytes of JSON text, or "pattern": characters, escapes and

@@ -7,11 +7,15 @@
 #include <jansson.h>
 #include <string.h>
 
-const char GRAMMAR_EVENT_LIST_SCHEMA[] =
-    "{\"type\":\"array\",\"maxItems\":64,\"items\":{\"type\":\"object\",\"properties\":{"
-    "\"start_time\":{\"type\":\"string\",\"pattern\":\"^[0-9]{2,3}:[0-5][0-9]\\\\.[0-9]{1,2}$\"},"
-    "\"end_time\":{\"type\":\"string\",\"pattern\":\"^[0-9]{2,3}:[0-5][0-9]\\\\.[0-9]{1,2}$\"},"
-    "\"description\":{\"type\":\"string\",\"maxLength\":200}}}}";
+/* Two times and a description; time: their pattern. */
+#define EVENT_LIST(TIME)                                                                           \
+    "{\"type\":\"array\",\"maxItems\":64,\"items\":{\"type\":\"object\",\"properties\":{"          \
+    "\"start_time\":{\"type\":\"string\",\"pattern\":\"" TIME "\"},"                               \
+    "\"end_time\":{\"type\":\"string\",\"pattern\":\"" TIME "\"},"                                 \
+    "\"description\":{\"type\":\"string\",\"maxLength\":200}}}}"
+
+const char GRAMMAR_EVENT_LIST_SCHEMA[] = EVENT_LIST("^[0-9]{2,3}:[0-5][0-9]\\\\.[0-9]{1,2}$");
+const char GRAMMAR_MINUTE_EVENT_LIST_SCHEMA[] = EVENT_LIST("^00:[0-5][0-9]\\\\.[0-9]{1,2}$");
 
 enum {
     MAX_DEPTH = 16,

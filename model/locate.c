@@ -18,13 +18,13 @@
 #include <math.h>
 #include <string.h>
 
-enum { DEFAULT_MAX_TOKENS = 512, MAX_QUESTION_BYTES = 4096 };
+enum { DEFAULT_MAX_TOKENS = 512, MAX_QUESTION_BYTES = 4096, MINUTE_S = 59 };
 
 /* One question, while it is answered; its memory is used again. */
 typedef struct Asked {
     const Engine *engine;
-    Timeline *fork; /* of the locator's timeline */
-    Grammar *grammar;
+    Timeline *fork;       /* of the locator's timeline */
+    Grammar *grammars[2]; /* of the locator's rules */
     TokenIds question, output;
     Str answer;
     struct Free { /* tokens that the model chose: where they end in the text, and how sure it was */
@@ -37,11 +37,11 @@ typedef struct Asked {
 
 struct Locator {
     const Engine *engine;
-    Timeline *timeline; /* up to the video's end */
-    GrammarRules *rules;
+    Timeline *timeline;     /* up to the video's end */
+    GrammarRules *rules[2]; /* for any times, and for those within a minute */
     size_t max_tokens;
-    double origin_s; /* seconds of the first frame: the model's 00:00.00 */
-    bool watching;
+    double origin_s;            /* seconds of the first frame: the model's 00:00.00 */
+    bool watching, short_video; /* short: below a minute */
     Asked asked[LOCATE_TOGETHER];
 
     TokenIds prompt; /* of the last question; reused */
@@ -85,12 +85,14 @@ int locator_new(const Engine *engine, int max_tokens, Locator **locator, Error *
     /* A model with its own instruction was trained on compact JSON; others may write spaces. */
     GrammarSpace space = engine_prompt(engine)->custom_system ? GRAMMAR_COMPACT : GRAMMAR_FREE;
     int r = timeline_new(engine, &l->timeline, err);
-    if (r == 0)
-        r = grammar_compile_schema(GRAMMAR_EVENT_LIST_SCHEMA, space, engine_tokenizer(engine),
-                                   h->eos, h->n_eos, &l->rules, err);
+    const char *const schemas[2] = {GRAMMAR_EVENT_LIST_SCHEMA, GRAMMAR_MINUTE_EVENT_LIST_SCHEMA};
+    for (size_t i = 0; r == 0 && i < 2; i++)
+        r = grammar_compile_schema(schemas[i], space, engine_tokenizer(engine), h->eos, h->n_eos,
+                                   &l->rules[i], err);
     for (size_t i = 0; r == 0 && i < LOCATE_TOGETHER; i++) {
         l->asked[i].engine = engine;
-        if (grammar_new(l->rules, &l->asked[i].grammar) < 0)
+        if (grammar_new(l->rules[0], &l->asked[i].grammars[0]) < 0 ||
+            grammar_new(l->rules[1], &l->asked[i].grammars[1]) < 0)
             r = no_memory(err);
     }
     l->prompt_logits = mem_new_aligned((size_t)h->text.vocab, sizeof *l->prompt_logits);
@@ -111,14 +113,16 @@ void locator_free(Locator *l)
     for (size_t i = 0; i < LOCATE_TOGETHER; i++) {
         Asked *a = &l->asked[i];
         timeline_free(a->fork);
-        grammar_free(a->grammar);
+        grammar_free(a->grammars[0]);
+        grammar_free(a->grammars[1]);
         token_ids_deinit(&a->question);
         token_ids_deinit(&a->output);
         str_deinit(&a->answer);
         free(a->free);
     }
     timeline_free(l->timeline);
-    grammar_rules_free(l->rules);
+    grammar_rules_free(l->rules[0]);
+    grammar_rules_free(l->rules[1]);
     token_ids_deinit(&l->prompt);
     str_deinit(&l->text);
     free(l->prompt_logits);
@@ -215,6 +219,7 @@ int locator_watch(Locator *l, const LocateFrame *frames, size_t n, Error *err)
     for (size_t i = 0; i < n; i++)
         l->frames[i] = frames[i].rgb;
     l->origin_s = frames[0].seconds;
+    l->short_video = frames[n - 1].seconds - l->origin_s < MINUTE_S;
     for (size_t k = 0; k < grids; k++)
         l->seconds[k] = frames[k * pair].seconds - l->origin_s;
 
@@ -326,7 +331,7 @@ static int prepare(Locator *l, const char *question, Asked *a, Error *err)
     for (size_t i = pad + 1; r == 0 && i < l->prompt.n; i++)
         if (token_ids_add(&a->question, l->prompt.ids[i]) < 0)
             r = no_memory(err);
-    grammar_reset(a->grammar);
+    grammar_reset(a->grammars[l->short_video]);
     str_clear(&a->answer);
     a->failed = false;
     return r;
@@ -345,8 +350,10 @@ static int ask_together(Locator *l, const char *const *questions, size_t n, Loca
         Asked *a = &l->asked[i];
         r = prepare(l, questions[i], a, err);
         texts[i] = (TimelineText){a->fork, a->question.ids, a->question.n};
-        options[i] = (GenerateOptions){
-            .grammar = a->grammar, .max_tokens = l->max_tokens, .step = note_step, .user = a};
+        options[i] = (GenerateOptions){.grammar = a->grammars[l->short_video],
+                                       .max_tokens = l->max_tokens,
+                                       .step = note_step,
+                                       .user = a};
         forks[i] = a->fork;
         outputs[i] = &a->output;
     }

@@ -87,6 +87,32 @@ static void test_accepts_the_event_list(void **state)
                      0);
 }
 
+/* Minutes of a short video: no other, and no choice. */
+static void test_minute(void **state)
+{
+    (void)state;
+    GrammarRules *minute = compile(GRAMMAR_MINUTE_EVENT_LIST_SCHEMA, GRAMMAR_COMPACT);
+    Grammar *grammar = NULL;
+    assert_non_null(minute);
+    assert_int_equal(check(minute, ONE), 0);
+    assert_int_equal(check(minute, "[]"), 0);
+    assert_int_equal(check(minute, "[{\"start_time\":\"01:"), -EINVAL);
+    assert_int_equal(check(minute, "[{\"start_time\":\"000:"), -EINVAL);
+    assert_int_equal(check(minute, "[{\"start_time\":\"00:03.50\",\"end_time\":\"10:"), -EINVAL);
+    assert_int_equal(grammar_new(minute, &grammar), 0);
+    _cleanup_token_ids_ TokenIds ids = {0};
+    assert_int_equal(tokenizer_encode(tokenizer, "[{", 2, false, &ids), 0);
+    for (size_t i = 0; i < ids.n; i++)
+        assert_int_equal(grammar_accept(grammar, ids.ids[i]), 0);
+    size_t n = 0;
+    const uint8_t *forced = grammar_forced(grammar, &n);
+    static const char want[] = "\"start_time\":\"00:";
+    assert_int_equal(n, sizeof want - 1);
+    assert_memory_equal(forced, want, n);
+    grammar_free(grammar);
+    grammar_rules_free(minute);
+}
+
 static void test_every_prefix_is_open_and_every_wrong_byte_refused(void **state)
 {
     (void)state;
@@ -354,6 +380,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_accepts_the_event_list),
+        cmocka_unit_test(test_minute),
         cmocka_unit_test(test_every_prefix_is_open_and_every_wrong_byte_refused),
         cmocka_unit_test(test_space_is_bounded),
         cmocka_unit_test(test_strings_are_bounded_utf8),
