@@ -1,5 +1,5 @@
 /*
- * What whend-camera does with its setup: one of three jobs. Each returns an exit code of sysexits.h
+ * What whend-camera does with its setup: one of a few jobs. Each returns an exit code of sysexits.h
  * and has said its last word (CameraEnd) before.
  */
 #ifndef WHEN_PIPELINE_CAMERA_H
@@ -12,6 +12,9 @@ int camera_live_run(CameraLink *link);
 
 /* A file from begin to end, as fast as credit allows. */
 int camera_file_run(CameraLink *link);
+
+/* A folder: tells of each file that is complete, sends no frames; until it is stopped. */
+int camera_folder_run(CameraLink *link);
 
 /* A span of time out of recordings, as fast as credit allows. */
 int camera_archive_run(CameraLink *link);

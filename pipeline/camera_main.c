@@ -45,6 +45,8 @@ static int work(CameraLink *link)
     }
     if (setup->span_end_us > setup->span_start_us)
         return camera_archive_run(link);
+    if (setup->folder)
+        return camera_folder_run(link);
     return url_is_stream(setup->url) ? camera_live_run(link) : camera_file_run(link);
 }
 
