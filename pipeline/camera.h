@@ -19,4 +19,7 @@ int camera_folder_run(CameraLink *link);
 /* A span of time out of recordings, as fast as credit allows. */
 int camera_archive_run(CameraLink *link);
 
+/* A clip or a thumbnail of a span, as a file; its last word is MediaDone. */
+int camera_media_run(CameraLink *link);
+
 #endif

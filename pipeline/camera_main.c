@@ -43,6 +43,8 @@ static int work(CameraLink *link)
         camera_link_end(link, &err, 0);
         return err.exit_code;
     }
+    if (setup->media)
+        return camera_media_run(link);
     if (setup->span_end_us > setup->span_start_us)
         return camera_archive_run(link);
     if (setup->folder)

@@ -1,7 +1,7 @@
 /*
  * Keeps a camera's compressed video as it is. See recorder.h.
  *
- * One small pipeline a file: appsrc ! [timestamper] ! mp4mux ! filesink. recorder_push cuts: at the
+ * One small pipeline a file (mp4.h). recorder_push cuts: at the
  * first key frame after a segment's length it ends the current writer and starts the next. Ended
  * writers finish in their own threads; the owner's thread collects them in recorder_tick.
  * (splitmuxsink would hold back a whole group of pictures, which a kill would lose.)
@@ -18,11 +18,11 @@
 #include "pipeline/container.h"
 #include "pipeline/demux.h"
 #include "pipeline/fault.h"
+#include "pipeline/mp4.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <gst/app/gstappsrc.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -37,14 +37,12 @@ static const int64_t DISK_EVERY_US = US_PER_S;
 static const int64_t AFTER_FAULT_US = 30 * US_PER_S;
 static const int64_t FINISH_US = 3 * US_PER_S;
 static const int64_t RETAIN_EVERY_US = 60 * US_PER_S; /* files grow old without new ones, too */
-static const guint FRAGMENT_MS = 500;
+static const unsigned FRAGMENT_MS = 500;
 static const char PART[] = ".part";
 
 /* One file being written. */
 typedef struct Writer {
-    GstElement *pipeline;
-    GstAppSrc *source;
-    GstBus *bus;
+    Mp4 mp4;
     GstCaps *caps;
     char *path; /* with .part */
     int64_t start_pts_us, end_pts_us;
@@ -172,23 +170,10 @@ static void writer_free(Writer *w)
 {
     if (!w)
         return;
-    if (w->pipeline)
-        gst_element_set_state(w->pipeline, GST_STATE_NULL);
-    g_clear_object(&w->source);
-    g_clear_object(&w->bus);
-    g_clear_object(&w->pipeline);
+    mp4_close(&w->mp4);
     gst_clear_caps(&w->caps);
     free(w->path);
     free(w);
-}
-
-/* Streams with B-frames come without decoding times, which MP4 needs: this element finds them. */
-static const char *timestamper_for(GstCaps *caps)
-{
-    const char *name = gst_structure_get_name(gst_caps_get_structure(caps, 0));
-    return strcmp(name, "video/x-h264") == 0   ? "h264timestamper"
-           : strcmp(name, "video/x-h265") == 0 ? "h265timestamper"
-                                               : "identity";
 }
 
 static Writer *writer_new(Recorder *r, GstCaps *caps, int64_t pts_us, int64_t utc_us)
@@ -203,34 +188,12 @@ static Writer *writer_new(Recorder *r, GstCaps *caps, int64_t pts_us, int64_t ut
     w->caps = gst_caps_ref(caps);
     w->start_pts_us = w->end_pts_us = pts_us;
     w->named_utc_us = utc_us;
-    w->pipeline = gst_pipeline_new("recorder");
-    w->bus = gst_element_get_bus(w->pipeline);
-    GstElement *source = gst_element_factory_make("appsrc", NULL);
-    GstElement *stamp = gst_element_factory_make(timestamper_for(caps), NULL);
-    GstElement *mux = gst_element_factory_make("mp4mux", NULL);
-    GstElement *sink = gst_element_factory_make("filesink", NULL);
-    if (!stamp) /* gstreamer1.0-plugins-bad is not there: right without B-frames */
-        stamp = gst_element_factory_make("identity", NULL);
-    if (!w->path || !source || !stamp || !mux || !sink) {
-        r->lacks = !mux;
-        g_clear_object(&source);
-        g_clear_object(&stamp);
-        g_clear_object(&mux);
-        g_clear_object(&sink);
-        writer_free(w);
-        return NULL;
-    }
-    w->source = GST_APP_SRC(gst_object_ref(source));
-    g_object_set(source, "caps", caps, "format", GST_FORMAT_TIME, "is-live", TRUE, "block", FALSE,
-                 "max-bytes", (guint64)32 << 20, "leaky-type", 2 /* drop the oldest */, NULL);
-    g_object_set(mux, "fragment-duration", FRAGMENT_MS, "fragment-mode",
-                 1 /* finalise at the end */, NULL);
-    g_object_set(sink, "location", w->path, "sync", FALSE, "async", FALSE, "buffer-mode",
-                 2 /* unbuffered: a fragment is on its way to the disk at once */, NULL);
-    gst_bin_add_many(GST_BIN(w->pipeline), source, stamp, mux, sink, NULL);
-    gst_element_link_many(source, stamp, mux, sink, NULL);
-    gst_element_set_state(w->pipeline, GST_STATE_PLAYING);
-    return w;
+    Mp4Options options = {.fragment_ms = FRAGMENT_MS, .live = true};
+    if (w->path && mp4_open(&w->mp4, w->path, caps, &options))
+        return w;
+    r->lacks = w->path != NULL;
+    writer_free(w);
+    return NULL;
 }
 
 static Writer *open_writer(Recorder *r)
@@ -241,7 +204,7 @@ static Writer *open_writer(Recorder *r)
 
 static void end_writer(Writer *w)
 {
-    gst_app_src_end_of_stream(w->source);
+    gst_app_src_end_of_stream(w->mp4.source);
     w->ended = true;
     w->ended_us = clock_monotonic_us();
 }
@@ -273,14 +236,11 @@ void recorder_push(Recorder *r, GstSample *sample, int64_t arrival_utc_us)
             r->failed = true;
     }
     if (w) {
-        GstBuffer *copy = gst_buffer_copy(buffer); /* shares the bytes */
-        GST_BUFFER_PTS(copy) = at - (guint64)w->start_pts_us * 1000;
-        GST_BUFFER_DTS(copy) = GST_CLOCK_TIME_NONE;
         GstClockTime duration = GST_BUFFER_DURATION(buffer);
         int64_t end_us =
             pts_us + (GST_CLOCK_TIME_IS_VALID(duration) ? (int64_t)(duration / 1000) : 0);
         w->end_pts_us = end_us > w->end_pts_us ? end_us : w->end_pts_us;
-        gst_app_src_push_buffer(w->source, copy);
+        mp4_push(&w->mp4, buffer, at - (guint64)w->start_pts_us * 1000);
     }
     pthread_mutex_unlock(&r->lock);
 }
@@ -368,7 +328,7 @@ static bool is_over(Recorder *r, Writer *w)
 {
     bool over = w->ended && clock_monotonic_us() - w->ended_us > FINISH_US;
     GstMessage *message;
-    while ((message = gst_bus_pop_filtered(w->bus, GST_MESSAGE_EOS | GST_MESSAGE_ERROR))) {
+    while ((message = gst_bus_pop_filtered(w->mp4.bus, GST_MESSAGE_EOS | GST_MESSAGE_ERROR))) {
         over = true;
         if (GST_MESSAGE_TYPE(message) == GST_MESSAGE_ERROR) {
             GError *error = NULL;
@@ -475,10 +435,10 @@ void recorder_end(Recorder *r, const Timebase *timebase)
         pthread_mutex_unlock(&r->lock);
         if (!first)
             return;
-        GstMessage *message = gst_bus_timed_pop_filtered(first->bus, (GstClockTime)FINISH_US * 1000,
-                                                         GST_MESSAGE_EOS | GST_MESSAGE_ERROR);
+        GstMessage *message = gst_bus_timed_pop_filtered(
+            first->mp4.bus, (GstClockTime)FINISH_US * 1000, GST_MESSAGE_EOS | GST_MESSAGE_ERROR);
         if (message)
-            gst_bus_post(first->bus, message); /* is_over reads it */
+            gst_bus_post(first->mp4.bus, message); /* is_over reads it */
         else
             first->ended_us = 0; /* it had its time */
         collect(r, timebase);
