@@ -29,6 +29,8 @@ typedef struct Ctl {
     uint64_t after;
     char **words; /* [n_words]: what stands behind the verb */
     size_t n_words;
+    const char *output;                /* file; NULL: named by the event; "-": standard output */
+    int64_t margin_us;                 /* more of a clip before and after its event */
     const char *key_file, *server_key; /* for a whend elsewhere; NULL: none */
 } Ctl;
 
@@ -43,6 +45,8 @@ int ctl_status(Ctl *ctl, Error *err);
 int ctl_cameras(Ctl *ctl, Error *err);
 int ctl_coverage(Ctl *ctl, Error *err);
 int ctl_backup(Ctl *ctl, Error *err);
+int ctl_clip(Ctl *ctl, Error *err);
+int ctl_thumbnail(Ctl *ctl, Error *err);
 int ctl_key(Ctl *ctl, Error *err);
 
 /* The words of `key`: EX_USAGE when they are none of its forms. Does it need no whend? */

@@ -21,6 +21,8 @@ static const char USAGE[] =
     "                   [--camera C]... [--watch W]...\n"
     "  coverage         what was examined, waits or is lost  [--since T] [--until T]\n"
     "                   [--camera C]... [--watch W]...\n"
+    "  clip EVENT       the camera's own video of it  [--margin D] [--output FILE]\n"
+    "  thumbnail EVENT  a JPEG of its best picture    [--output FILE]\n"
     "  cameras          how the cameras are\n"
     "  status           how whend is\n"
     "  backup FILE      a copy of the index while whend runs\n"
@@ -51,6 +53,8 @@ enum {
     AFTER,
     KEY,
     SERVER_KEY,
+    OUTPUT,
+    MARGIN,
     HELP,
     VERSION
 };
@@ -68,6 +72,8 @@ static const struct option OPTIONS[] = {{"runtime-dir", required_argument, NULL,
                                         {"after", required_argument, NULL, AFTER},
                                         {"key", required_argument, NULL, KEY},
                                         {"server-key", required_argument, NULL, SERVER_KEY},
+                                        {"output", required_argument, NULL, OUTPUT},
+                                        {"margin", required_argument, NULL, MARGIN},
                                         {"help", no_argument, NULL, HELP},
                                         {"version", no_argument, NULL, VERSION},
                                         {NULL, 0, NULL, 0}};
@@ -86,6 +92,8 @@ static const struct Verb {
     {"events", ctl_events, EVERYWHERE | SPAN | BIT(WATCH) | BIT(LIMIT)},
     {"follow", ctl_follow, EVERYWHERE | BIT(CAMERA) | BIT(WATCH) | BIT(PROGRESS) | BIT(AFTER)},
     {"coverage", ctl_coverage, EVERYWHERE | SPAN | BIT(WATCH)},
+    {"clip", ctl_clip, EVERYWHERE | BIT(OUTPUT) | BIT(MARGIN)},
+    {"thumbnail", ctl_thumbnail, EVERYWHERE | BIT(OUTPUT)},
     {"cameras", ctl_cameras, EVERYWHERE},
     {"status", ctl_status, EVERYWHERE},
     {"backup", ctl_backup, EVERYWHERE},
@@ -152,6 +160,15 @@ static int read_count(const char *option, const char *text, uint64_t max, uint64
     return 0;
 }
 
+static int read_margin(const char *text, int64_t *us, Error *err)
+{
+    const char *reason;
+    if (value_duration(text, us, &reason) == 0 && *us <= 3600 * US_PER_S)
+        return 0;
+    return error_set(err, EINVAL, EX_USAGE, "--margin %.40s: not a duration up to 1h (5s, 1m)",
+                     text);
+}
+
 static int read_option(Arguments *a, int option, char *text, Error *err)
 {
     uint64_t count = 0;
@@ -186,6 +203,11 @@ static int read_option(Arguments *a, int option, char *text, Error *err)
     case PROGRESS:
         a->ctl.progress = true;
         break;
+    case OUTPUT:
+        a->ctl.output = text;
+        break;
+    case MARGIN:
+        return read_margin(text, &a->ctl.margin_us, err);
     case KEY:
         a->ctl.key_file = text;
         break;
@@ -203,8 +225,8 @@ static int check_arguments(Arguments *a, int argc, char **argv, Error *err)
 {
     if (argc < 1)
         return usage_error(err,
-                           "what to do? ask, events, follow, coverage, cameras, status, backup "
-                           "or key");
+                           "what to do? ask, events, follow, clip, thumbnail, coverage, cameras, "
+                           "status, backup or key");
     for (size_t i = 0; i < sizeof(VERBS) / sizeof(VERBS[0]); i++)
         if (strcmp(argv[0], VERBS[i].name) == 0)
             a->verb = &VERBS[i];
@@ -223,6 +245,10 @@ static int check_arguments(Arguments *a, int argc, char **argv, Error *err)
         return ctl_key_check(&a->ctl, err);
     if (a->verb->run == ctl_backup)
         return argc == 2 ? 0 : usage_error(err, "backup into which file?");
+    if (a->verb->run == ctl_clip || a->verb->run == ctl_thumbnail)
+        return argc == 2 ? 0
+                         : usage_error(err, "%s of which event? (whenctl events --json has ids)",
+                                       a->verb->name);
     if (a->verb->run != ctl_ask)
         return argc > 1 ? usage_error(err, "%.40s: one word too many", argv[1]) : 0;
     if (argc > 2)
@@ -282,7 +308,7 @@ int main(int argc, char **argv)
     Error err = {0};
     int rc = 0, option;
     opterr = 0;
-    while (rc == 0 && (option = getopt_long(argc, argv, ":", OPTIONS, NULL)) != -1) {
+    while (rc == 0 && (option = getopt_long(argc, argv, ":o:", OPTIONS, NULL)) != -1) {
         if (option == HELP) {
             fputs(USAGE, stdout);
             return 0;
@@ -296,7 +322,7 @@ int main(int argc, char **argv)
         else if (option == '?')
             rc = usage_error(&err, "%.60s: no such option", argv[optind - 1]);
         else
-            rc = read_option(&a, option, optarg, &err);
+            rc = read_option(&a, option == 'o' ? OUTPUT : option, optarg, &err);
     }
     if (rc == 0)
         rc = check_arguments(&a, argc - optind, argv + optind, &err);

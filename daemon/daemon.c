@@ -94,6 +94,8 @@ static void on_ended(const WorkerEnd *end, void *context)
         Camera *camera = daemon_camera(daemon, name);
         if (camera)
             camera_gone(daemon, camera, end);
+    } else if (media_is_worker(end->name)) {
+        media_gone(daemon, end);
     } else {
         archive_gone(daemon, end);
     }
@@ -153,6 +155,8 @@ static bool dispatch(Daemon *daemon, const When__FromWorker *message)
         return late_message(daemon, message, id);
     if (strcmp(worker->name, ANALYST_WORKER) == 0)
         return analyst_message(daemon, message);
+    if (media_is_worker(worker->name))
+        return media_message(daemon, worker->name, message);
     if (!is_camera_worker(worker->name, &name))
         return true;
     if (message->body_case == WHEN__FROM_WORKER__BODY_RECORDING)
@@ -246,6 +250,7 @@ static void tick(Daemon *daemon)
         for (size_t i = 0; i < daemon->n_cameras; i++)
             camera_tick(daemon, daemon->cameras[i]);
         archive_tick(daemon);
+        media_tick(daemon);
     }
     if (now >= daemon->progress_due_us)
         publish_progress(daemon);
@@ -380,6 +385,7 @@ static int open_sockets(Daemon *daemon, char **workers_endpoint, Error *err)
     if (r == 0) {
         ServiceHooks hooks = {.status = status_fill,
                               .cameras = status_fill_cameras,
+                              .media = media_request,
                               .operation = operation_request,
                               .allows = operation_allows,
                               .context = daemon};
@@ -446,6 +452,8 @@ int daemon_open(const DaemonOptions *options, Daemon **opened, Error *err)
     if (r == 0)
         r = operation_open(daemon, &daemon->operation, err);
     if (r == 0)
+        r = media_open(daemon, &daemon->media, err);
+    if (r == 0)
         r = reload_begin(daemon, err);
     if (r < 0) {
         daemon_free(daemon);
@@ -463,6 +471,7 @@ void daemon_free(Daemon *daemon)
     for (size_t i = 0; i < daemon->n_cameras; i++)
         camera_free(daemon->cameras[i]);
     free(daemon->cameras);
+    media_free(daemon->media);
     supervisor_free(daemon->supervisor);
     scheduler_free(daemon->scheduler);
     committer_free(daemon->committer);

@@ -15,6 +15,7 @@
 #include "daemon/commit.h"
 #include "daemon/feed.h"
 #include "daemon/index.h"
+#include "daemon/media.h"
 #include "daemon/operation.h"
 #include "daemon/publisher.h"
 #include "daemon/scheduler.h"
@@ -42,6 +43,7 @@ struct Daemon {
     FeedContext feeds;
     Analyst analyst;
     Archive archive;
+    Media *media;
     Camera **cameras; /* [n_cameras], in the config's order */
     size_t n_cameras;
     WireMessage message; /* the one that is being worked on */

@@ -525,3 +525,11 @@ FeedCounts feed_counts(const Feed *feed)
 {
     return feed->counts;
 }
+
+void feed_file_start(const Feed *feed, int64_t *start_utc_us, int64_t *utc_err_us)
+{
+    if (!feed->clock.known)
+        return;
+    *start_utc_us = feed->clock.utc_minus_pts_us;
+    *utc_err_us = feed->clock.utc_err_us;
+}

@@ -89,5 +89,7 @@ bool feed_silent(const Feed *feed, int64_t now_us, int64_t for_us); /* and not e
 bool feed_settled(const Feed *feed);  /* ended, and all of it examined and committed */
 bool feed_complete(const Feed *feed); /* a file that need not be read (again) */
 FeedCounts feed_counts(const Feed *feed);
+/* UTC of a file's first picture where only our first reading of it knows: else unchanged. */
+void feed_file_start(const Feed *feed, int64_t *start_utc_us, int64_t *utc_err_us);
 
 #endif

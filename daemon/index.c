@@ -54,6 +54,7 @@ static const char *const STATEMENTS[N_STATEMENTS] = {
     [STATEMENT_EVENTS] = "SELECT " EVENT_COLUMNS " FROM events WHERE key BETWEEN " FIRST_KEY
                          " AND " LAST_KEY " AND state <> 3 AND start_us <= ?4 AND end_us >= ?3"
                          " AND" FILTERED " ORDER BY key LIMIT ?5",
+    [STATEMENT_EVENT] = "SELECT " EVENT_COLUMNS " FROM events WHERE id = ?1",
     [STATEMENT_OPEN_EVENTS] =
         "SELECT " EVENT_COLUMNS " FROM events WHERE state = 1 ORDER BY start_us, id",
     [STATEMENT_REPLAY] = "SELECT " EVENT_COLUMNS " FROM revisions WHERE sequence > ?6 AND" FILTERED

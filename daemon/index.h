@@ -50,6 +50,8 @@ typedef struct IndexFilter {
 /* Newest revisions, not retracted, in order of start. */
 int index_events(Index *index, const IndexFilter *filter, IndexEventSink sink, void *context,
                  Error *err);
+/* The newest revision of one event, if there is such a one. */
+int index_event(Index *index, const char *id, IndexEventSink sink, void *context, Error *err);
 /* Left open (by an earlier run). */
 int index_open_events(Index *index, IndexEventSink sink, void *context, Error *err);
 /* All revisions with sequence > after, in order of sequence, at most limit. Filter's times unused.

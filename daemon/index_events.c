@@ -183,6 +183,16 @@ int index_events(Index *index, const IndexFilter *filter, IndexEventSink sink, v
     return index_walk_events(index, STATEMENT_EVENTS, s, DOING, sink, context, err);
 }
 
+int index_event(Index *index, const char *id, IndexEventSink sink, void *context, Error *err)
+{
+    static const char DOING[] = "read an event";
+    sqlite3_stmt *s = index_acquire(index, STATEMENT_EVENT, DOING, err);
+    if (!s)
+        return -EIO;
+    index_bind_text(s, 1, id);
+    return index_walk_events(index, STATEMENT_EVENT, s, DOING, sink, context, err);
+}
+
 int index_open_events(Index *index, IndexEventSink sink, void *context, Error *err)
 {
     static const char DOING[] = "read open events";
