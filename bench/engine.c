@@ -449,11 +449,7 @@ static bool parse(const char *dtype, const char *kv, EngineOptions *options, Gem
     } else {
         return false;
     }
-    options->kv = strcmp(kv, "f32") == 0    ? ENGINE_KV_F32
-                  : strcmp(kv, "bf16") == 0 ? ENGINE_KV_BF16
-                  : strcmp(kv, "int8") == 0 ? ENGINE_KV_INT8
-                                            : ENGINE_KV_AUTO;
-    return true;
+    return engine_kv_read(kv, &options->kv);
 }
 
 int main(int argc, char **argv)

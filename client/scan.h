@@ -47,6 +47,7 @@ typedef struct ScanOptions {
     int64_t window_us, overlap_us, boundary_error_us;
     int64_t start_utc_us, start_utc_err_us; /* of the first picture; 0: what the file says */
     EngineDtype dtype;
+    EngineKv kv;
     int threads, max_answer_tokens;
     bool json, quiet;
     const char *logits, *positions, *ids; /* .npy files to write, of the first question asked */

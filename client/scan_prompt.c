@@ -262,7 +262,8 @@ static int check_files(const ScanOptions *o, Error *err)
 static int prepare(Run *run, Error *err)
 {
     const ScanOptions *o = run->options;
-    const EngineOptions engine = {.dtype = o->dtype, .threads = o->threads, .lora = o->lora};
+    const EngineOptions engine = {
+        .dtype = o->dtype, .kv = o->kv, .threads = o->threads, .lora = o->lora};
     size_t tokens = 0;
     int r = check_files(o, err);
     if (r == 0)

@@ -39,6 +39,7 @@ static const char USAGE[] =
     "Both:\n"
     "  --lora DIR              an adapter to merge into the model\n"
     "  --dtype f32|bf16        (bf16)\n"
+    "  --kv auto|bf16|int8|f32 how keys and values are kept (auto: by --dtype)\n"
     "  --threads N             (0: one a core)\n"
     "  --max-tokens N          of an answer (512); 0: a prompt is read and not answered\n"
     "  --json                  one array of objects; one object for a prompt\n"
@@ -66,6 +67,7 @@ enum {
     BOUNDARY_ERROR,
     LORA,
     DTYPE,
+    KV,
     THREADS,
     MAX_TOKENS,
     JSON,
@@ -96,6 +98,7 @@ static const struct option OPTIONS[] = {
     {"boundary-error", required_argument, NULL, BOUNDARY_ERROR},
     {"lora", required_argument, NULL, LORA},
     {"dtype", required_argument, NULL, DTYPE},
+    {"kv", required_argument, NULL, KV},
     {"threads", required_argument, NULL, THREADS},
     {"max-tokens", required_argument, NULL, MAX_TOKENS},
     {"json", no_argument, NULL, JSON},
@@ -247,6 +250,10 @@ static int read_option(ScanOptions *o, int option, const char *text, Error *err)
         if (strcmp(text, "f32") != 0 && strcmp(text, "bf16") != 0)
             return usage_error(err, "--dtype %.40s: neither f32 nor bf16", text);
         o->dtype = strcmp(text, "f32") == 0 ? ENGINE_F32 : ENGINE_BF16;
+        break;
+    case KV:
+        if (!engine_kv_read(text, &o->kv))
+            return usage_error(err, "--kv %.40s: use auto, bf16, int8 or f32", text);
         break;
     case THREADS:
         rc = read_number("threads", text, 0, 1024, &number, err);

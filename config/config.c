@@ -45,6 +45,7 @@ static const TableKey MODEL_KEYS[] = {
     {"lora", TABLE_FOLDER, offsetof(Config, model_lora), 0, 0, NULL},
     {"dtype", TABLE_CHOICE, offsetof(Config, model_dtype), 0, 0, "bf16 f32"},
     {"threads", TABLE_INTEGER, offsetof(Config, model_threads), 0, 1024, NULL},
+    {"kv", TABLE_CHOICE, offsetof(Config, model_kv), 0, 0, "auto bf16 int8 f32"},
     {"max_answer_tokens", TABLE_INTEGER, offsetof(Config, model_max_answer_tokens), 16, 4096, NULL},
     {0}};
 
@@ -390,6 +391,8 @@ static int set_defaults(TableReader *r, Config *config)
         rc = table_set_text(r, &config->log_level, "info");
     if (rc == 0)
         rc = table_set_text(r, &config->model_dtype, "bf16");
+    if (rc == 0)
+        rc = table_set_text(r, &config->model_kv, "auto");
     config->model_max_answer_tokens = 512;
     config->window_us = 16 * US_PER_S;
     config->overlap_us = 4 * US_PER_S;
@@ -557,6 +560,7 @@ void config_deinit(Config *config)
     free(config->model_path);
     free(config->model_lora);
     free(config->model_dtype);
+    free(config->model_kv);
     operation_deinit(config);
     *config = (Config){0};
 }

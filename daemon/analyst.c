@@ -20,6 +20,7 @@ void analyst_setup(Daemon *daemon)
     setup.model_path = daemon->config.model_path;
     setup.lora = daemon->config.model_lora ? daemon->config.model_lora : "";
     setup.dtype = daemon->config.model_dtype;
+    setup.kv = daemon->config.model_kv;
     setup.threads = (uint32_t)daemon->config.model_threads;
     setup.max_answer_tokens = (uint32_t)daemon->config.model_max_answer_tokens;
     When__ToWorker message = WHEN__TO_WORKER__INIT;

@@ -147,6 +147,7 @@ static bool same_model(const Config *a, const Config *b)
 {
     return same(a->model_path, b->model_path) && same(a->model_lora, b->model_lora) &&
            same(a->model_dtype, b->model_dtype) && a->model_threads == b->model_threads &&
+           same(a->model_kv, b->model_kv) &&
            a->model_max_answer_tokens == b->model_max_answer_tokens;
 }
 

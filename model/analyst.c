@@ -73,6 +73,9 @@ static int check_setup(const When__AnalystSetup *setup, EngineOptions *options, 
     else
         return error_set(err, EINVAL, EX_CONFIG, "model.dtype is \"%.32s\": use bf16 or f32",
                          setup->dtype);
+    if (!engine_kv_read(setup->kv[0] ? setup->kv : "auto", &options->kv))
+        return error_set(err, EINVAL, EX_CONFIG,
+                         "model.kv is \"%.32s\": use auto, bf16, int8 or f32", setup->kv);
     if (setup->threads > ANALYST_MAX_THREADS)
         return error_set(err, EINVAL, EX_CONFIG, "model.threads is %" PRIu32 ": use 0 to %d",
                          setup->threads, ANALYST_MAX_THREADS);

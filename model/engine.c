@@ -138,6 +138,20 @@ static int load(Engine *e, const char *directory, const EngineOptions *options, 
     return r;
 }
 
+bool engine_kv_read(const char *text, EngineKv *kv)
+{
+    static const char *const names[] = {[ENGINE_KV_AUTO] = "auto",
+                                        [ENGINE_KV_F32] = "f32",
+                                        [ENGINE_KV_BF16] = "bf16",
+                                        [ENGINE_KV_INT8] = "int8"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (strcmp(text, names[i]) == 0) {
+            *kv = (EngineKv)i;
+            return true;
+        }
+    return false;
+}
+
 static KvDtype kv_dtype(const EngineOptions *options)
 {
     switch (options->kv) {

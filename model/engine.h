@@ -10,6 +10,7 @@
 #include "model/prompt.h"
 #include "model/tokenizer.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -20,6 +21,9 @@ typedef enum EngineDtype { ENGINE_F32, ENGINE_BF16 } EngineDtype;
 
 /* How keys and values are kept (kv_cache.h). AUTO: f32 with dtype f32, else bf16. */
 typedef enum EngineKv { ENGINE_KV_AUTO, ENGINE_KV_F32, ENGINE_KV_BF16, ENGINE_KV_INT8 } EngineKv;
+
+/* "auto", "f32", "bf16", "int8"; false: none of them. */
+bool engine_kv_read(const char *text, EngineKv *kv);
 
 typedef struct EngineOptions {
     EngineDtype dtype; /* of weights and products; accumulation is f32 in both */

@@ -45,6 +45,7 @@ static void check_defaults(const Config *c)
     assert_string_equal(c->runtime_dir, "/run/whend");
     assert_string_equal(c->log_level, "info");
     assert_string_equal(c->model_dtype, "bf16");
+    assert_string_equal(c->model_kv, "auto");
     assert_int_equal(c->model_threads, 0);
     assert_int_equal(c->model_max_answer_tokens, 512);
     assert_int_equal(c->window_us, 16000000);
@@ -144,7 +145,7 @@ static void test_values(void **state)
         "state_dir: state\n"
         "runtime_dir: /tmp/r\n"
         "log_level: debug\n"
-        "model: {path: models/demo, lora: tuned, dtype: f32, threads: 3}\n"
+        "model: {path: models/demo, lora: tuned, dtype: f32, kv: int8, threads: 3}\n"
         "window: 8s\noverlap: 1.5s\nboundary_error: 0\n"
         "endpoints: {query: 'tcp://127.0.0.1:5701'}\n"
         "watches:\n"
@@ -165,6 +166,7 @@ static void test_values(void **state)
     assert_string_equal(c.model_path, "/etc/whend/models/demo");
     assert_string_equal(c.model_lora, "/etc/whend/tuned");
     assert_string_equal(c.model_dtype, "f32");
+    assert_string_equal(c.model_kv, "int8");
     assert_int_equal(c.model_threads, 3);
     assert_int_equal(c.overlap_us, 1500000);
     assert_int_equal(c.boundary_error_us, 0);
