@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "pipeline/gate.h"
 #include "pipeline/resize.h"
+#include "pipeline/yuv.h"
 
 #include <errno.h>
 #include <gst/video/video.h>
@@ -14,6 +15,8 @@ struct Picture {
     MaskTurn turn; /* applied to the resized picture */
     GstCaps *caps; /* that the rest was made for */
     GstVideoInfo in, rgb;
+    YuvMatrix yuv;
+    uint8_t *yuv_row; /* scratch; NULL: not 8 bits 4:2:0, then: */
     GstVideoConverter *converter;
     GstBuffer *full; /* RGB at the source's size */
     Resizer *resizer;
@@ -47,6 +50,8 @@ static void drop_prepared(Picture *p)
     if (p->converter)
         gst_video_converter_free(p->converter);
     p->converter = NULL;
+    free(p->yuv_row);
+    p->yuv_row = NULL;
     gst_clear_buffer(&p->full);
     resizer_free(p->resizer);
     p->resizer = NULL;
@@ -116,6 +121,54 @@ static int prepare_sizes(Picture *p, Error *err)
     return 0;
 }
 
+/* Whether yuv.h converts these pictures: progressive, 8 bits, chroma of half the sides. */
+static bool is_plain_yuv(const GstVideoInfo *in, YuvMatrix *matrix)
+{
+    const GstVideoFormatInfo *f = in->finfo;
+    gdouble kr, kb;
+    if (!GST_VIDEO_FORMAT_INFO_IS_YUV(f) || GST_VIDEO_FORMAT_INFO_IS_TILED(f) ||
+        GST_VIDEO_FORMAT_INFO_N_COMPONENTS(f) != 3 || GST_VIDEO_FORMAT_INFO_DEPTH(f, 0) != 8 ||
+        GST_VIDEO_FORMAT_INFO_DEPTH(f, 1) != 8 || GST_VIDEO_FORMAT_INFO_PSTRIDE(f, 0) != 1 ||
+        GST_VIDEO_FORMAT_INFO_W_SUB(f, 1) != 1 || GST_VIDEO_FORMAT_INFO_H_SUB(f, 1) != 1 ||
+        GST_VIDEO_INFO_IS_INTERLACED(in) ||
+        !gst_video_color_matrix_get_Kr_Kb(in->colorimetry.matrix, &kr, &kb) ||
+        (in->colorimetry.range != GST_VIDEO_COLOR_RANGE_0_255 &&
+         in->colorimetry.range != GST_VIDEO_COLOR_RANGE_16_235))
+        return false;
+    *matrix = yuv_matrix(kr, kb, in->colorimetry.range == GST_VIDEO_COLOR_RANGE_0_255);
+    return true;
+}
+
+static GstVideoConverter *new_converter(Picture *p)
+{
+    /* Chroma as decoded, each sample for its 2x2 pixels, and no dither: as yuv.h has it. */
+    GstStructure *options = gst_structure_new(
+        "options", GST_VIDEO_CONVERTER_OPT_CHROMA_MODE, GST_TYPE_VIDEO_CHROMA_MODE,
+        GST_VIDEO_CHROMA_MODE_NONE, GST_VIDEO_CONVERTER_OPT_DITHER_METHOD,
+        GST_TYPE_VIDEO_DITHER_METHOD, GST_VIDEO_DITHER_NONE, NULL);
+    return gst_video_converter_new(&p->in, &p->rgb, options);
+}
+
+/* From a mapped picture to mapped RGB. */
+static void to_rgb(Picture *p, GstVideoFrame *in, GstVideoFrame *rgb)
+{
+    if (!p->yuv_row) {
+        gst_video_converter_frame(p->converter, in, rgb);
+        return;
+    }
+    const YuvPicture picture = {.y = GST_VIDEO_FRAME_COMP_DATA(in, 0),
+                                .u = GST_VIDEO_FRAME_COMP_DATA(in, 1),
+                                .v = GST_VIDEO_FRAME_COMP_DATA(in, 2),
+                                .y_stride = (size_t)GST_VIDEO_FRAME_COMP_STRIDE(in, 0),
+                                .u_stride = (size_t)GST_VIDEO_FRAME_COMP_STRIDE(in, 1),
+                                .v_stride = (size_t)GST_VIDEO_FRAME_COMP_STRIDE(in, 2),
+                                .chroma_step = (size_t)GST_VIDEO_FRAME_COMP_PSTRIDE(in, 1),
+                                .width = GST_VIDEO_FRAME_WIDTH(in),
+                                .height = GST_VIDEO_FRAME_HEIGHT(in)};
+    yuv_to_rgb(&p->yuv, &picture, p->yuv_row, GST_VIDEO_FRAME_PLANE_DATA(rgb, 0),
+               (size_t)GST_VIDEO_FRAME_PLANE_STRIDE(rgb, 0));
+}
+
 int picture_prepare(Picture *p, GstCaps *caps, Error *err)
 {
     if (p->caps && (p->caps == caps || gst_caps_is_equal(p->caps, caps)))
@@ -134,15 +187,18 @@ int picture_prepare(Picture *p, GstCaps *caps, Error *err)
         drop_prepared(p);
         return r;
     }
-    /* Chroma as decoded, each sample for its 2x2 pixels, and no dither: what the libraries do that
-     * the model's training pictures came through, and cheap. */
-    GstStructure *options = gst_structure_new(
-        "options", GST_VIDEO_CONVERTER_OPT_CHROMA_MODE, GST_TYPE_VIDEO_CHROMA_MODE,
-        GST_VIDEO_CHROMA_MODE_NONE, GST_VIDEO_CONVERTER_OPT_DITHER_METHOD,
-        GST_TYPE_VIDEO_DITHER_METHOD, GST_VIDEO_DITHER_NONE, NULL);
-    p->converter = gst_video_converter_new(&p->in, &p->rgb, options);
+    if (is_plain_yuv(&p->in, &p->yuv)) {
+        p->yuv_row = mem_new_array((size_t)w, 3);
+        if (!p->yuv_row) {
+            drop_prepared(p);
+            return error_set(err, ENOMEM, EX_OSERR, "no memory for pictures of %d x %d pixels", w,
+                             h);
+        }
+    } else {
+        p->converter = new_converter(p);
+    }
     p->full = gst_buffer_new_allocate(NULL, GST_VIDEO_INFO_SIZE(&p->rgb), NULL);
-    if (!p->converter || !p->full) {
+    if ((!p->yuv_row && !p->converter) || !p->full) {
         drop_prepared(p);
         return error_set(err, ENOTSUP, EX_DATAERR, "pictures in format %s cannot be converted",
                          GST_VIDEO_INFO_NAME(&p->in));
@@ -197,7 +253,7 @@ int picture_convert(Picture *p, GstSample *sample, Frame *frame, Error *err)
         gst_video_frame_unmap(&in);
         return error_set(err, ENOMEM, EX_OSERR, "no memory for a picture");
     }
-    gst_video_converter_frame(p->converter, &in, &rgb);
+    to_rgb(p, &in, &rgb);
     if (p->mask)
         mask_blank(p->mask, GST_VIDEO_FRAME_PLANE_DATA(&rgb, 0),
                    (size_t)GST_VIDEO_FRAME_PLANE_STRIDE(&rgb, 0));
