@@ -79,18 +79,15 @@ int resize_target(int height, int width, int cell_px, int64_t min_pixels, double
     return 0;
 }
 
-/* torch.linspace(0, last, n).round() in float32: from both ends towards the middle. */
+/* linspace(0, last, n).round(). In double: the reference's float32 depends on how wide its vectors
+ * are, and is a frame off near ties. */
 static int fill_linspace(int64_t last, int64_t n, int32_t **indices, size_t *n_out)
 {
     int32_t *out = mem_new_array((size_t)n, sizeof *out);
     if (!out)
         return -ENOMEM;
-    float end = (float)last;
-    float step = n > 1 ? end / (float)(n - 1) : 0;
-    for (int64_t i = 0; i < n; i++) {
-        float x = i < n / 2 ? step * (float)i : end - step * (float)(n - i - 1);
-        out[i] = (int32_t)nearbyintf(x);
-    }
+    for (int64_t i = 0; i < n; i++)
+        out[i] = n > 1 ? (int32_t)nearbyint((double)last * (double)i / (double)(n - 1)) : 0;
     *indices = out;
     *n_out = (size_t)n;
     return 0;

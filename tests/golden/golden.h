@@ -4,7 +4,7 @@
  * tolerance, pass or fail.
  *
  * A stage is `void stage_x(Golden *g)`: it finds its folder with golden_has (a folder that is not
- * there is reported as skipped), runs all cases into one or more rows and ends each with
+ * there is reported as absent), runs all cases into one or more rows and ends each with
  * golden_row_end. Whatever goes wrong inside a case is golden_fail on the row, never an exit.
  */
 #ifndef WHEN_TESTS_GOLDEN_H
@@ -20,7 +20,8 @@
 
 typedef struct Golden {
     const char *dir; /* of the vectors */
-    int rows, failed, skipped;
+    int rows, failed, absent;
+    json_t *measured; /* tolerances.json, or NULL */
 } Golden;
 
 typedef struct GoldenRow {
@@ -36,7 +37,7 @@ typedef struct GoldenRow {
 const char *golden_path(const Golden *g, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 bool golden_exists(const Golden *g, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* Whether the stage's folder is there; counts and prints a skipped row when not. */
+/* Whether the stage's folder is there; counts and prints a row that says so when not. */
 bool golden_has(Golden *g, const char *folder);
 
 /* Names of the folders in DIR/folder, sorted, NULL-terminated; free with golden_list_free. */
@@ -49,7 +50,17 @@ void golden_row_end(GoldenRow *row); /* prints */
 /* One case went wrong, with what; the first is printed below the row. Does not count a case. */
 void golden_fail(GoldenRow *row, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Each counts one case. `what` names it. */
+/* What tolerances.json holds at "llm/a/text/logits/rel_rms", twice over: how far the reference's
+ * own bf16 run is from its f32 run; `otherwise` when it does not say. At least 1e-6. */
+double golden_measured(const Golden *g, double otherwise, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Each counts one case. `what` names it. golden_close and golden_rms have a tolerance of their own,
+ * relative to the largest value and of the relative rms; the row shows the widest. */
+void golden_close(GoldenRow *row, const char *what, const float *got, const float *want, size_t n,
+                  double tolerance);
+void golden_rms(GoldenRow *row, const char *what, const float *got, const float *want, size_t n,
+                double tolerance);
 void golden_f32(GoldenRow *row, const char *what, const float *got, const float *want, size_t n);
 /* allowed_share of the values may differ by up to the row's tolerance read as levels. */
 void golden_u8(GoldenRow *row, const char *what, const uint8_t *got, const uint8_t *want, size_t n,
@@ -78,6 +89,6 @@ void stage_patches(Golden *g);       /* 05, stage_vision.c */
 void stage_vit(Golden *g);           /* 06, stage_vision.c */
 void stage_llm(Golden *g);           /* 07, stage_llm.c */
 void stage_lora(Golden *g);          /* 08, stage_llm.c */
-void stage_end_to_end(Golden *g);    /* 09, stage_llm.c */
+void stage_end_to_end(Golden *g);    /* 09, stage_clip.c */
 
 #endif

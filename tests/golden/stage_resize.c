@@ -8,6 +8,7 @@
 #include "pipeline/resize.h"
 
 #include <errno.h>
+#include <glib.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -107,9 +108,39 @@ static void budget_row(Golden *g)
                     : resize_target((int)integer(c, "height", 0), (int)integer(c, "width", 0), 28,
                                     min, limit, &h, &w);
         check_size(&row, what, r, h, w, c);
+        const int64_t tokens = (integer(c, "nframes", 0) + 1) / 2 * (h / 28) * (w / 28);
+        if (r == 0 && *field(c, "visual_tokens") && tokens != integer(c, "visual_tokens", 0))
+            golden_fail(&row, "%s: %lld visual tokens, reference %s", what, (long long)tokens,
+                        field(c, "visual_tokens"));
     }
     json_decref(list);
     golden_row_end(&row);
+}
+
+/* What the reference says about the whole list: its length, rate, and hash as int32. */
+static void check_whole(GoldenRow *row, const char *what, const json_t *c, const int32_t *got,
+                        size_t n, int64_t first, int64_t total)
+{
+    const double rate = (double)n / (double)total * real(c, "video_fps", 0);
+    const double want = real(c, "out_sample_fps", rate);
+    if ((int64_t)n != integer(c, "out_nframes", (int64_t)n))
+        golden_fail(row, "%s: %zu frames, reference %s", what, n, field(c, "out_nframes"));
+    if (fabs(rate - want) > 1e-6 * want ||
+        fabs(2 / rate - real(c, "out_second_per_grid", 2 / rate)) > 1e-6 * (2 / rate))
+        golden_fail(row, "%s: %.9g frames a second, reference %s", what, rate,
+                    field(c, "out_sample_fps"));
+    if (integer(c, "indices_that_differ_in_float64", 0) || !*field(c, "sha256_16_of_indices_i32le"))
+        return;
+    GChecksum *sum = g_checksum_new(G_CHECKSUM_SHA256);
+    for (size_t i = 0; i < n; i++) {
+        const uint32_t index = (uint32_t)(got[i] + (int32_t)first);
+        const uint8_t bytes[4] = {(uint8_t)index, (uint8_t)(index >> 8), (uint8_t)(index >> 16),
+                                  (uint8_t)(index >> 24)};
+        g_checksum_update(sum, bytes, sizeof bytes);
+    }
+    if (strncmp(g_checksum_get_string(sum), field(c, "sha256_16_of_indices_i32le"), 16) != 0)
+        golden_fail(row, "%s: another hash of all indices", what);
+    g_checksum_free(sum);
 }
 
 /* The list is cut in the middle past 96 entries: "first 48 ... last 48". */
@@ -166,9 +197,30 @@ static void frames_row(Golden *g)
                         field(c, "error"));
         else if (r == 0)
             check_indices(&row, what, c, got, n, first);
+        if (r == 0 && got)
+            check_whole(&row, what, c, got, n, first, last - first + 1);
     }
     json_decref(list);
     golden_row_end(&row);
+}
+
+/* The size that its meta.json tells of, by the rule. */
+static void target_case(GoldenRow *row, const char *name)
+{
+    json_t *meta = golden_json(row, golden_path(row->golden, "05_preprocess/%s/meta.json", name));
+    int height = 0, width = 0;
+    if (json_object_get(meta, "min_pixels") && json_object_get(meta, "max_pixels")) {
+        int r =
+            resize_target((int)json_integer_value(json_object_get(meta, "height")),
+                          (int)json_integer_value(json_object_get(meta, "width")),
+                          (int)json_integer_value(json_object_get(meta, "factor")),
+                          json_integer_value(json_object_get(meta, "min_pixels")),
+                          json_number_value(json_object_get(meta, "max_pixels")), &height, &width);
+        if (r != 0 || height != json_integer_value(json_object_get(meta, "resized_height")) ||
+            width != json_integer_value(json_object_get(meta, "resized_width")))
+            golden_fail(row, "%s: resized to %d x %d, not as meta.json says", name, width, height);
+    }
+    json_decref(meta);
 }
 
 static void pixels_case(GoldenRow *row, const char *name)
@@ -210,8 +262,10 @@ void stage_resize(Golden *g)
         /* One level of 255 in at most 0.1 % of the values. */
         golden_row_begin(&row, g, "05 resized pictures", 1.0 / 255);
         char **names = golden_list(g, "05_preprocess");
-        for (char **name = names; name && *name; name++)
+        for (char **name = names; name && *name; name++) {
+            target_case(&row, *name);
             pixels_case(&row, *name);
+        }
         golden_list_free(names);
         golden_row_end(&row);
     }

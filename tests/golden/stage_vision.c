@@ -1,6 +1,6 @@
 /*
  * Stages 05 (pixel values of resized pictures) and 06 (windows, rotation, embedding, every block
- * and the merger of the vision transformer), f32.
+ * and the merger of the vision transformer, in f32 and in bf16).
  */
 #include "tests/golden/golden.h"
 
@@ -22,9 +22,10 @@ static void patches_case(GoldenRow *row, const char *name, const Hparams *h)
     if (!golden_npy(row, golden_path(row->golden, "%s", path), NPY_F32, &want))
         return;
     size_t n = resized.shape[0], height = resized.shape[1], width = resized.shape[2];
-    const uint8_t *frames[64];
+    _cleanup_free_ const uint8_t **frames = mem_new_array(n, sizeof *frames);
     int32_t grid[3];
-    if (n > 64 || patches_grid(&h->vision, n, (int)height, (int)width, grid) < 0) {
+    if (!frames || resized.n_dims != 4 ||
+        patches_grid(&h->vision, n, (int)height, (int)width, grid) < 0) {
         golden_fail(row, "%s: no grid", name);
         return;
     }
@@ -40,9 +41,26 @@ static void patches_case(GoldenRow *row, const char *name, const Hparams *h)
         golden_fail(row, "no memory");
         return;
     }
-    patches_make(&h->vision, &h->video, frames, n, (int)height, (int)width, 0, (size_t)grid[0],
-                 pixels);
+    patches_make(&h->vision, n == 1 ? &h->image : &h->video, frames, n, (int)height, (int)width, 0,
+                 (size_t)grid[0], pixels);
     golden_f32(row, name, pixels, want.data, want.n);
+}
+
+/* The sizes of the checkpoint that 06 uses this case with, else of the first. */
+static bool case_hparams(GoldenRow *row, const char *name, char **checkpoints, Hparams *h)
+{
+    Golden *g = row->golden;
+    Error err = {0};
+    const char *checkpoint = checkpoints && checkpoints[0] ? checkpoints[0] : "";
+    for (char **c = checkpoints; c && *c; c++)
+        if (golden_exists(g, "06_vit/%s/%s", *c, name)) {
+            checkpoint = *c;
+            break;
+        }
+    if (hparams_read(golden_path(g, "00_checkpoints/%s", checkpoint), h, &err) == 0)
+        return true;
+    golden_fail(row, "%s: no checkpoint: %s", name, err.text);
+    return false;
 }
 
 void stage_patches(Golden *g)
@@ -53,18 +71,13 @@ void stage_patches(Golden *g)
     /* 1e-6 absolute; the largest values are about 2. */
     golden_row_begin(&row, g, "05 pixel values", 5e-7);
     char **checkpoints = golden_list(g, "00_checkpoints");
+    char **cases = golden_list(g, "05_preprocess");
     Hparams *h = mem_new_array(1, sizeof *h);
-    Error err = {0};
-    if (!checkpoints || !checkpoints[0] || !h ||
-        hparams_read(golden_path(g, "00_checkpoints/%s", checkpoints[0]), h, &err) < 0) {
-        golden_fail(&row, "no checkpoint: %s", err.text);
-    } else {
-        char **cases = golden_list(g, "05_preprocess");
-        for (char **name = cases; name && *name; name++)
+    for (char **name = cases; h && name && *name; name++)
+        if (case_hparams(&row, *name, checkpoints, h))
             patches_case(&row, *name, h);
-        golden_list_free(cases);
-    }
     free(h);
+    golden_list_free(cases);
     golden_list_free(checkpoints);
     golden_row_end(&row);
 }
@@ -73,6 +86,7 @@ void stage_patches(Golden *g)
 typedef struct VitRows {
     GoldenRow order, rope, embed, blocks, merger;
     const char *folder; /* "06_vit/a_untied/img_square" */
+    bool bf16;
 } VitRows;
 
 static bool case_npy(GoldenRow *row, const char *folder, const char *name, NpyType type, Npy *npy)
@@ -82,18 +96,27 @@ static bool case_npy(GoldenRow *row, const char *folder, const char *name, NpyTy
     return golden_npy(row, golden_path(row->golden, "%s", path), type, npy);
 }
 
-static void compare(GoldenRow *row, const char *folder, const char *name, size_t n,
-                    const float *values)
+/* Rows first .. of NAME_f32, when it is stored. */
+static void compare(const VitRows *r, GoldenRow *row, const char *name, size_t first, size_t rows,
+                    size_t columns, const float *values, double otherwise)
 {
-    if (!golden_exists(row->golden, "%s/%s.npy", folder, name))
+    char file[96], place[192];
+    snprintf(file, sizeof file, "%s_f32", name);
+    if (!golden_exists(row->golden, "%s/%s.npy", r->folder, file))
         return;
     _cleanup_(npy_deinit) Npy want = {0};
-    if (!case_npy(row, folder, name, NPY_F32, &want))
+    if (!case_npy(row, r->folder, file, NPY_F32, &want))
         return;
-    if (want.n != n)
-        golden_fail(row, "%s %s: %zu values, reference %zu", folder, name, n, want.n);
+    snprintf(place, sizeof place, "%.140s/%.40s", r->folder, name);
+    const float *reference = (const float *)want.data + first * columns;
+    if ((first + rows) * columns > want.n)
+        golden_fail(row, "%s: %zu values, reference %zu", place, (first + rows) * columns, want.n);
+    else if (r->bf16)
+        golden_rms(row, place, values, reference, rows * columns,
+                   golden_measured(row->golden, otherwise, "vit/%s/%s/rel_rms",
+                                   strchr(r->folder, '/') + 1, name));
     else
-        golden_f32(row, name, values, want.data, n);
+        golden_f32(row, place, values, reference, rows * columns);
 }
 
 static void on_stage(void *user, const char *stage, int layer, size_t first, size_t rows,
@@ -102,15 +125,13 @@ static void on_stage(void *user, const char *stage, int layer, size_t first, siz
     VitRows *r = user;
     char name[64];
     if (strcmp(stage, "patch_embed") == 0)
-        compare(&r->embed, r->folder, "patch_embed_f32", rows * columns, values);
+        compare(r, &r->embed, "patch_embed", first, rows, columns, values, 0.004);
     if (strcmp(stage, "merger") == 0)
-        compare(&r->merger, r->folder, "merger_f32", rows * columns, values);
+        compare(r, &r->merger, "merger", first, rows, columns, values, 0.02);
     if (strcmp(stage, "block") == 0) {
-        snprintf(name, sizeof name, "block_%02d_f32", layer);
-        compare(&r->blocks, r->folder, name, rows * columns, values);
+        snprintf(name, sizeof name, "block_%02d", layer);
+        compare(r, &r->blocks, name, first, rows, columns, values, 0.019);
     }
-    if (first != 0)
-        golden_fail(&r->merger, "%s: worked through in pieces", r->folder);
 }
 
 /* Window order and boundaries of all frames, from those of one. */
@@ -138,6 +159,9 @@ static void compare_windows(VitRows *r, const VisionHparams *v, const int32_t gr
     }
     golden_i32(&r->order, "window_index", order, index.data, index.n);
     golden_i32(&r->order, "cu_window_seqlens", begins, windows.data, windows.n);
+    for (size_t i = 0; i <= t; i++) /* full blocks see a frame */
+        begins[i] = (int32_t)(i * patches);
+    golden_i32(&r->order, "cu_seqlens", begins, frames.data, frames.n);
 }
 
 /* The reference repeats both halves and all frames. */
@@ -180,9 +204,18 @@ static void vit_case(VitRows *r, const Engine *engine, Compute *compute)
     if (pixel_values && grid && n_grid == 3 &&
         golden_npy(&r->merger, golden_path(r->merger.golden, "%s", pixel_values), NPY_F32,
                    &pixels)) {
-        compare_windows(r, &h->vision, grid);
-        compare_rope(r, &h->vision, grid);
-        size_t tokens = (size_t)grid[0] * (size_t)grid[1] * (size_t)grid[2] / 4;
+        if (!r->bf16) {
+            compare_windows(r, &h->vision, grid);
+            compare_rope(r, &h->vision, grid);
+        }
+        size_t tokens = 0;
+        if (prompt_vision_tokens(grid, h->vision.merge, &tokens) < 0 ||
+            pixels.n != tokens * (size_t)(h->vision.merge * h->vision.merge) *
+                            (size_t)hparams_patch_values(h)) {
+            golden_fail(&r->merger, "%s: pixel values do not fit the grid", r->folder);
+            json_decref(meta);
+            return;
+        }
         _cleanup_free_ float *out =
             mem_new_array(tokens * (size_t)h->vision.out_hidden, sizeof *out);
         compute->tap = (ComputeTap){on_stage, r};
@@ -198,7 +231,7 @@ static void vit_checkpoint(VitRows *r, Golden *g, const char *checkpoint)
 {
     Error err = {0};
     Engine *engine = NULL;
-    EngineOptions options = {.dtype = ENGINE_F32};
+    EngineOptions options = {.dtype = r->bf16 ? ENGINE_BF16 : ENGINE_F32};
     Compute compute = {0};
     if (engine_open(golden_path(g, "00_checkpoints/%s", checkpoint), &options, &engine, &err) < 0 ||
         compute_init(&compute, 2, engine->hparams.vision.head_dim) < 0) {
@@ -222,19 +255,27 @@ void stage_vit(Golden *g)
 {
     if (!golden_has(g, "06_vit"))
         return;
-    VitRows r = {0};
-    golden_row_begin(&r.order, g, "06 vit windows", 0);
-    golden_row_begin(&r.rope, g, "06 vit rope", 1e-6);
-    golden_row_begin(&r.embed, g, "06 vit patch_embed", 3e-5);
-    golden_row_begin(&r.blocks, g, "06 vit blocks", 3e-5);
-    golden_row_begin(&r.merger, g, "06 vit merger", 2e-5);
+    VitRows f32 = {0}, bf16 = {.bf16 = true};
+    golden_row_begin(&f32.order, g, "06 vit windows", 0);
+    golden_row_begin(&f32.rope, g, "06 vit rope", 1e-6);
+    golden_row_begin(&f32.embed, g, "06 vit patch_embed", 3e-5);
+    golden_row_begin(&f32.blocks, g, "06 vit blocks", 3e-5);
+    golden_row_begin(&f32.merger, g, "06 vit merger", 2e-5);
+    golden_row_begin(&bf16.embed, g, "06 vit patch_embed, bf16, rms", 0);
+    golden_row_begin(&bf16.blocks, g, "06 vit blocks, bf16, rms", 0);
+    golden_row_begin(&bf16.merger, g, "06 vit merger, bf16, rms", 0);
     char **checkpoints = golden_list(g, "06_vit");
-    for (char **name = checkpoints; name && *name; name++)
-        vit_checkpoint(&r, g, *name);
+    for (char **name = checkpoints; name && *name; name++) {
+        vit_checkpoint(&f32, g, *name);
+        vit_checkpoint(&bf16, g, *name);
+    }
     golden_list_free(checkpoints);
-    golden_row_end(&r.order);
-    golden_row_end(&r.rope);
-    golden_row_end(&r.embed);
-    golden_row_end(&r.blocks);
-    golden_row_end(&r.merger);
+    golden_row_end(&f32.order);
+    golden_row_end(&f32.rope);
+    golden_row_end(&f32.embed);
+    golden_row_end(&f32.blocks);
+    golden_row_end(&f32.merger);
+    golden_row_end(&bf16.embed);
+    golden_row_end(&bf16.blocks);
+    golden_row_end(&bf16.merger);
 }
