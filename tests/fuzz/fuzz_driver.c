@@ -3,12 +3,15 @@
  * then N damaged copies of them, the same ones each time. With clang, the same targets link to
  * -fsanitize=fuzzer instead of this file.
  *
- *     fuzz_NAME [-n N] SEED...
+ *     fuzz_NAME [-n N | -t SECONDS] [-s NUMBER] SEED...
+ *
+ * -s begins with other damage; -t goes on until that time is over.
  */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -72,9 +75,18 @@ int main(int argc, char **argv)
     static Seed seeds[MAX_SEEDS];
     size_t n_seeds = 0;
     long runs = 20000;
+    time_t end = 0;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "-n") == 0 && i + 1 < argc) {
             runs = atol(argv[++i]);
+            continue;
+        }
+        if (strcmp(argv[i], "-t") == 0 && i + 1 < argc) {
+            end = time(NULL) + atol(argv[++i]);
+            continue;
+        }
+        if (strcmp(argv[i], "-s") == 0 && i + 1 < argc) {
+            state ^= strtoull(argv[++i], NULL, 10) * 0x2545f4914f6cdd1d;
             continue;
         }
         FILE *file = fopen(argv[i], "rb");
@@ -90,12 +102,13 @@ int main(int argc, char **argv)
         n_seeds++;
     }
     if (!n_seeds) {
-        fprintf(stderr, "usage: %s [-n RUNS] SEED...\n", argv[0]);
+        fprintf(stderr, "usage: %s [-n RUNS | -t SECONDS] [-s NUMBER] SEED...\n", argv[0]);
         return 1;
     }
     LLVMFuzzerTestOneInput((const uint8_t *)"", 0);
     static uint8_t data[MAX_BYTES];
-    for (long run = 0; run < runs; run++) {
+    long run = 0;
+    for (; end ? run % 64 || time(NULL) < end : run < runs; run++) {
         const Seed *seed = &seeds[below(n_seeds)];
         size_t size = seed->size;
         memcpy(data, seed->bytes, size);
@@ -110,7 +123,7 @@ int main(int argc, char **argv)
         LLVMFuzzerTestOneInput(exact, size);
         free(exact);
     }
-    printf("%ld damaged copies of %zu seeds\n", runs, n_seeds);
+    printf("%ld damaged copies of %zu seeds\n", run, n_seeds);
     for (size_t i = 0; i < n_seeds; i++)
         free(seeds[i].bytes);
     return 0;
