@@ -2,6 +2,7 @@
 #include "daemon/answer_list.h"
 
 #include "base/mem.h"
+#include "config/watch.h"
 #include "daemon/coverage.h"
 #include "daemon/publisher.h"
 #include "daemon/service.h"
@@ -150,8 +151,18 @@ static int add_watch(const AskedWatch *watch, void *context)
     *to = (AnswerWatch){.asked_us = watch->asked_us, .retired_us = watch->retired_us};
     snprintf(to->name, sizeof to->name, "%s", watch->name);
     snprintf(to->event_watch, sizeof to->event_watch, "%s", watch->event_watch);
-    list->n_current += watch->retired_us == 0;
+    size_t prefix = strlen(WATCH_QUESTION_PREFIX);
+    to->is_current =
+        watch->retired_us == 0 && strncmp(watch->name, WATCH_QUESTION_PREFIX, prefix) != 0;
+    list->n_current += to->is_current;
     return 0;
+}
+
+static int current_first(const void *a, const void *b)
+{
+    const AnswerWatch *x = a, *y = b;
+    return x->is_current != y->is_current ? y->is_current - x->is_current
+                                          : strcmp(x->name, y->name);
 }
 
 static int by_start(const void *a, const void *b)
@@ -180,6 +191,8 @@ int answer_list_ask(AnswerList *list, Index *index, const char *question, const 
     int r = index_search(index, question, filter, answer_list_add_event, list, err);
     if (r >= 0)
         r = index_match_watches(index, question, add_watch, list, err);
+    if (list->n_watches > 0)
+        qsort(list->asked, list->n_watches, sizeof *list->asked, current_first);
     for (size_t i = 0; r >= 0 && i < list->n_watches; i++) {
         const AnswerWatch *w = &list->asked[i];
         AskedWatch watch = {w->name, w->event_watch, question, w->asked_us, w->retired_us};

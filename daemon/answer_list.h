@@ -11,6 +11,7 @@
 typedef struct AnswerWatch {
     char name[EVENT_NAME_BYTES], event_watch[EVENT_NAME_BYTES];
     int64_t asked_us, retired_us;
+    bool is_current; /* a watch that is asked now; a one-off question is none */
 } AnswerWatch;
 
 typedef struct AnswerList {

@@ -4,7 +4,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "config/watch.h"
 #include "daemon/daemon.h"
 
 #include <errno.h>
@@ -14,109 +13,83 @@
 #include <string.h>
 #include <unistd.h>
 
-#define LOOK_US       (5 * US_PER_S)   /* between looks for work */
-#define RETRY_US      (30 * US_PER_S)  /* after a job that failed */
-#define MAX_SPAN_US   (600 * US_PER_S) /* of one job */
-#define LAST_WORDS_US (2 * US_PER_S)   /* messages may come after the exit was seen */
+#define LOOK_US       (5 * US_PER_S)  /* between looks for work */
+#define LOOK_BUSY_US  US_PER_S        /* for questions alone */
+#define RETRY_US      (30 * US_PER_S) /* after a job that failed */
+#define LAST_WORDS_US (2 * US_PER_S)  /* messages may come after the exit was seen */
 #define STUCK_US      (120 * US_PER_S)
 
-enum { MAX_FAILURES = 3, MAX_FILES = 64, MAX_SPANS = 10000 };
+enum { MAX_FAILURES = 3, MAX_FILES = 64 };
 
 /* --- what to do next --- */
-
-typedef struct Spans {
-    LedgerSpan *spans; /* [n] */
-    size_t n, capacity;
-} Spans;
-
-static int add_span(const LedgerSpan *span, void *context)
-{
-    Spans *s = context;
-    void *spans = s->spans;
-    int r = mem_grow(&spans, &s->capacity, s->n + 1, sizeof *span);
-    s->spans = spans;
-    if (r == 0)
-        s->spans[s->n++] = *span;
-    return r;
-}
-
-static int newest_first(const void *a, const void *b)
-{
-    const LedgerSpan *x = a, *y = b;
-    return x->end_us < y->end_us ? 1 : x->end_us > y->end_us ? -1 : 0;
-}
 
 typedef struct Files {
     Recording *files; /* [MAX_FILES] */
     size_t n;
-    int64_t start_us, end_us; /* the stretch that is asked about */
-    int64_t known_until_us;   /* end of the newest recording at or after its start */
 } Files;
 
 static int add_file(const Recording *recording, void *context)
 {
     Files *f = context;
-    if (recording->end_us > f->known_until_us)
-        f->known_until_us = recording->end_us;
-    if (f->files && recording->start_us < f->end_us && f->n < MAX_FILES)
+    if (f->n < MAX_FILES)
         f->files[f->n++] = *recording;
     return 0;
 }
 
-static void mark_lost(Daemon *daemon, const char *camera, int64_t start_us, int64_t end_us,
-                      const char *reason)
+static void commit(Daemon *daemon, Batch *batch)
 {
-    IndexFilter filter = {.cameras = &camera,
-                          .n_cameras = 1,
-                          .since_us = start_us,
-                          .until_us = end_us,
-                          .limit = MAX_SPANS};
-    Spans waiting = {0};
-    Error err = {0};
-    int r = index_ledger_spans(daemon->index, &filter, SPAN_WAITING, add_span, &waiting, &err);
-    if (r < 0)
-        log_error("archive", "ledger: %s", err.text);
-    Batch *batch = batch_new();
-    for (size_t i = 0; i < waiting.n; i++) {
-        LedgerSpan *span = &waiting.spans[i];
-        span->state = SPAN_LOST;
-        span->start_us = span->start_us > start_us ? span->start_us : start_us;
-        span->end_us = span->end_us < end_us ? span->end_us : end_us;
-        snprintf(span->reason, sizeof span->reason, "%s", reason);
-        batch_span(batch, span);
-    }
-    free(waiting.spans);
     if (committer_add(daemon->committer, batch, daemon->now_us) < 0)
         daemon_out_of_memory(daemon);
 }
 
-static int start_job(Daemon *daemon, const CameraConfig *config, int64_t start_us, int64_t end_us)
+/* What of the job still waits is in no recording, or unreadable. */
+static void lose_rest(Daemon *daemon, const char *reason)
+{
+    const Archive *archive = &daemon->archive;
+    Error err = {0};
+    Batch *batch = batch_new();
+    if (backlog_lose(daemon->index, archive->camera, archive->watch[0] ? archive->watch : NULL,
+                     archive->start_us, archive->end_us, reason, batch, &err) < 0)
+        log_error("archive", "ledger: %s", err.text);
+    commit(daemon, batch);
+}
+
+static int start_job(Daemon *daemon, const BacklogJob *job)
 {
     Archive *archive = &daemon->archive;
-    FeedOptions options = {.kind = TASK_ARCHIVE,
-                           .camera = config->name,
+    bool question = job->rank == BACKLOG_QUESTION;
+    FeedOptions options = {.kind = question ? TASK_QUESTION : TASK_ARCHIVE,
+                           .camera = job->camera,
                            .recorded = true,
-                           .span_start_us = start_us,
-                           .span_end_us = end_us};
+                           .span_start_us = job->start_us,
+                           .span_end_us = job->end_us};
+    const WatchConfig *watches = daemon->config.watches;
+    size_t n_watches = daemon->config.n_watches;
+    if (question) {
+        watches = questions_watch(daemon->questions, job->watch);
+        n_watches = 1;
+    }
     Error err = {0};
     Feed *feed = feed_new(&daemon->feeds, &options);
-    if (!feed || feed_set_watches(feed, daemon->config.watches, daemon->config.n_watches,
-                                  daemon->now_us, &err) < 0) {
+    if (!feed || feed_set_watches(feed, watches, n_watches, daemon->now_us, &err) < 0) {
         feed_free(feed);
         return -ENOMEM;
     }
     archive->feed = feed;
-    snprintf(archive->camera, sizeof archive->camera, "%s", config->name);
-    snprintf(archive->worker, sizeof archive->worker, "archive/%s", config->name);
-    archive->start_us = start_us;
-    archive->end_us = end_us;
+    archive->rank = job->rank;
+    memcpy(archive->camera, job->camera, sizeof archive->camera);
+    memcpy(archive->watch, job->watch, sizeof archive->watch);
+    snprintf(archive->worker, sizeof archive->worker, "archive/%s", job->camera);
+    archive->start_us = job->start_us;
+    archive->end_us = job->end_us;
     archive->credit = 0;
     archive->setup_sent = archive->heard_end = archive->gone = archive->failed = false;
     archive->reason[0] = '\0';
     char from[CLOCK_UTC_TEXT_BYTES];
-    clock_format_utc(start_us, from);
-    log_info("archive", "camera=%s from=%s seconds=%.1f is examined from recordings", config->name,
-             from, (double)(end_us - start_us) / (double)US_PER_S);
+    clock_format_utc(job->start_us, from);
+    log_info("archive", "camera=%s from=%s seconds=%.1f%s%s is examined from recordings",
+             job->camera, from, (double)(job->end_us - job->start_us) / (double)US_PER_S,
+             question ? " watch=" : "", job->watch);
     int r = daemon_start_worker(daemon, archive->worker, false, true);
     const WorkerInfo *worker = supervisor_by_name(daemon->supervisor, archive->worker);
     /* Kept, because its last words may come when the supervisor has forgotten it. */
@@ -124,69 +97,52 @@ static int start_job(Daemon *daemon, const CameraConfig *config, int64_t start_u
     return r;
 }
 
-static bool is_watched(const Daemon *daemon, const LedgerSpan *span)
+/* The next job of at most this rank; *lost: some spans were found to be lost. */
+static bool find_job(Daemon *daemon, BacklogRank worst, BacklogJob *job, bool *lost)
 {
-    for (size_t i = 0; i < daemon->config.n_watches; i++)
-        if (strcmp(daemon->config.watches[i].name, span->watch) == 0 &&
-            watch_config_covers(&daemon->config.watches[i], span->camera))
-            return true;
-    return false;
-}
-
-/* Starts a job for this waiting span or finds it lost. false: nothing can be done about it now. */
-static bool try_span(Daemon *daemon, const LedgerSpan *span)
-{
-    const Camera *camera = daemon_camera(daemon, span->camera);
-    if (!camera || !is_watched(daemon, span))
-        return false;
-    Files files = {.start_us = span->start_us, .end_us = span->end_us};
+    Backlog backlog = {.index = daemon->index, .config = &daemon->config};
+    backlog.questions = questions_names(daemon->questions, &backlog.n_questions);
     Error err = {0};
-    if (index_recordings(daemon->index, span->camera, span->start_us, INT64_MAX, add_file, &files,
-                         &err) < 0) {
-        log_error("archive", "recordings: %s", err.text);
-        return false;
-    }
-    int64_t end = span->end_us < files.known_until_us ? span->end_us : files.known_until_us;
-    if (end <= span->start_us) {
-        if (camera->config->record)
-            return false; /* the file that has it may still be open */
-        mark_lost(daemon, span->camera, span->start_us, span->end_us, "not recorded");
-        return true;
-    }
-    int64_t start = end - span->start_us > MAX_SPAN_US ? end - MAX_SPAN_US : span->start_us;
-
-    files = (Files){
-        .files = mem_new_array(MAX_FILES, sizeof *files.files), .start_us = start, .end_us = end};
-    int r = files.files
-                ? index_recordings(daemon->index, span->camera, start, end, add_file, &files, &err)
-                : -ENOMEM;
-    size_t n = files.n;
-    free(files.files);
+    Batch *batch = batch_new();
+    int r = backlog_next(&backlog, worst, job, batch, &err);
     if (r < 0)
-        return false;
-    if (n == 0) {
-        mark_lost(daemon, span->camera, start, end, "no recording of it");
-        return true;
-    }
-    if (start_job(daemon, camera->config, start, end) < 0)
-        daemon_out_of_memory(daemon);
-    return true;
+        log_error("archive", "ledger: %s", err.text);
+    *lost = r == BACKLOG_LOST;
+    commit(daemon, batch);
+    return r == 0;
 }
 
 static void look_for_work(Daemon *daemon)
 {
-    IndexFilter all = {.limit = MAX_SPANS};
-    Spans waiting = {0};
-    Error err = {0};
-    if (index_ledger_spans(daemon->index, &all, SPAN_WAITING, add_span, &waiting, &err) < 0)
-        log_error("archive", "ledger: %s", err.text);
-    if (waiting.n > 0)
-        qsort(waiting.spans, waiting.n, sizeof *waiting.spans, newest_first);
-    bool done = false;
-    for (size_t i = 0; i < waiting.n && !done; i++)
-        done = try_span(daemon, &waiting.spans[i]);
-    free(waiting.spans);
-    daemon->archive.due_us = daemon->now_us + (done ? 0 : LOOK_US);
+    Archive *archive = &daemon->archive;
+    BacklogJob job;
+    bool lost;
+    /* But for questions only what nothing else needs is spent on recordings. */
+    bool idle = scheduler_idle(daemon->scheduler);
+    archive->due_us = daemon->now_us + (idle ? LOOK_US : LOOK_BUSY_US);
+    if (find_job(daemon, idle ? BACKLOG_MISSED : BACKLOG_QUESTION, &job, &lost)) {
+        if (start_job(daemon, &job) < 0)
+            daemon_out_of_memory(daemon);
+    }
+    if (lost)
+        archive->due_us = daemon->now_us;
+}
+
+/* A question need not wait for an older span: that goes on waiting, and its turn comes. */
+static void give_way(Daemon *daemon)
+{
+    Archive *archive = &daemon->archive;
+    BacklogJob job;
+    bool lost;
+    size_t n;
+    questions_names(daemon->questions, &n);
+    if (n == 0 || archive->rank == BACKLOG_QUESTION || daemon->now_us < archive->due_us)
+        return;
+    archive->due_us = daemon->now_us + LOOK_BUSY_US;
+    if (find_job(daemon, BACKLOG_QUESTION, &job, &lost)) {
+        archive_cancel(daemon, NULL);
+        archive->due_us = daemon->now_us;
+    }
 }
 
 /* --- the job --- */
@@ -228,9 +184,7 @@ void archive_setup(Daemon *daemon)
 {
     Archive *archive = &daemon->archive;
     const Camera *camera = daemon_camera(daemon, archive->camera);
-    Files files = {.files = mem_new_array(MAX_FILES, sizeof *files.files),
-                   .start_us = archive->start_us,
-                   .end_us = archive->end_us};
+    Files files = {.files = mem_new_array(MAX_FILES, sizeof *files.files)};
     _cleanup_free_ Recording *recordings = files.files;
     When__RecordingFile parts[MAX_FILES], *list[MAX_FILES];
     When__CameraSetup setup;
@@ -327,8 +281,7 @@ static void conclude(Daemon *daemon)
     forget_job(archive);
     archive->due_us = daemon->now_us;
     if (!failed) {
-        mark_lost(daemon, archive->camera, archive->start_us, archive->end_us,
-                  "no recording of it");
+        lose_rest(daemon, "no recording of it");
         return;
     }
     archive->failures = archive->failed_end_us == archive->end_us ? archive->failures + 1 : 1;
@@ -338,7 +291,7 @@ static void conclude(Daemon *daemon)
     if (archive->failures >= MAX_FAILURES) {
         char reason[160];
         snprintf(reason, sizeof reason, "recording unreadable: %s", archive->reason);
-        mark_lost(daemon, archive->camera, archive->start_us, archive->end_us, reason);
+        lose_rest(daemon, reason);
     } else {
         archive->due_us += RETRY_US;
     }
@@ -354,6 +307,17 @@ void archive_cancel(Daemon *daemon, const char *camera)
     archive->due_us = daemon->now_us + LOOK_US;
 }
 
+bool archive_works_for(const Daemon *daemon, const char *watch)
+{
+    return daemon->archive.feed && strcmp(daemon->archive.watch, watch) == 0;
+}
+
+void archive_cancel_watch(Daemon *daemon, const char *watch)
+{
+    if (archive_works_for(daemon, watch))
+        archive_cancel(daemon, NULL);
+}
+
 void archive_tick(Daemon *daemon)
 {
     Archive *archive = &daemon->archive;
@@ -361,11 +325,15 @@ void archive_tick(Daemon *daemon)
     if (!archive->feed) {
         /* The one before must be gone: its name is taken until then. */
         bool clear = !supervisor_by_name(daemon->supervisor, archive->worker);
-        if (now >= archive->due_us && clear && scheduler_idle(daemon->scheduler) &&
+        if (now >= archive->due_us && clear && daemon->analyst.loaded &&
             !committer_blocked(daemon->committer))
             look_for_work(daemon);
         return;
     }
+    if (!committer_blocked(daemon->committer))
+        give_way(daemon);
+    if (!archive->feed)
+        return;
     if (archive->setup_sent && !archive->gone)
         give_credit(daemon);
     if (!archive->gone && feed_silent(archive->feed, now, STUCK_US) &&

@@ -1,12 +1,13 @@
 /*
- * Archive: when nothing live waits, what the ledger has as WAITING is examined from recordings, the
- * newest first, one job at a time: a whend-camera that sends the frames of one span. What turns out
- * to be in no recording becomes LOST. A span that reaches beyond the newest closed recording keeps
- * waiting: its file may still be open.
+ * Archive: what the backlog (backlog.h) has to be examined from recordings, one job at a time: a
+ * whend-camera that sends the frames of one span. A question's job comes at once, and takes the
+ * place of another one; all others only when nothing live waits. What a job does not find in any
+ * recording becomes LOST.
  */
 #ifndef WHEN_DAEMON_ARCHIVE_H
 #define WHEN_DAEMON_ARCHIVE_H
 
+#include "daemon/backlog.h"
 #include "daemon/feed.h"
 #include "daemon/supervisor.h"
 
@@ -15,6 +16,8 @@ typedef struct Daemon Daemon;
 typedef struct Archive {
     Feed *feed; /* NULL: no job */
     char camera[EVENT_NAME_BYTES];
+    char watch[EVENT_NAME_BYTES]; /* of the question that it is for; "": all watches */
+    BacklogRank rank;
     char worker[WORKER_NAME_BYTES];
     char id[WORKER_ID_BYTES];
     int64_t start_us, end_us;
@@ -35,5 +38,8 @@ bool archive_message(Daemon *daemon, const When__FromWorker *message, zmq_msg_t 
 void archive_gone(Daemon *daemon, const WorkerEnd *end);
 /* The camera changes or goes away: its job is thrown away, its span keeps waiting. NULL: any. */
 void archive_cancel(Daemon *daemon, const char *camera);
+/* The question is over. */
+void archive_cancel_watch(Daemon *daemon, const char *watch);
+bool archive_works_for(const Daemon *daemon, const char *watch);
 
 #endif

@@ -224,6 +224,27 @@ void camera_setup(Daemon *daemon, Camera *camera)
     give_credit(daemon, camera);
 }
 
+/* A file is its own recording: what nobody asked when it was read can be asked later. Its bytes are
+ * none of what whend keeps. */
+static void note_file(Daemon *daemon, Camera *camera)
+{
+    FeedClock clock = feed_clock(camera->feed);
+    if (!camera->config->is_file || camera->file_noted || !clock.known || camera->duration_s <= 0 ||
+        camera->duration_s > 1e9 || strlen(camera->config->url) >= sizeof((Recording *)0)->path)
+        return;
+    Recording recording = {.start_us = clock.utc_minus_pts_us,
+                           .utc_err_us = clock.utc_err_us,
+                           .utc_source = clock.utc_source};
+    recording.end_us = recording.start_us + (int64_t)(camera->duration_s * 1e6);
+    snprintf(recording.camera, sizeof recording.camera, "%s", camera->config->name);
+    snprintf(recording.path, sizeof recording.path, "%s", camera->config->url);
+    Batch *batch = batch_new();
+    batch_recording(batch, &recording);
+    if (committer_add(daemon->committer, batch, daemon->now_us) < 0)
+        daemon_out_of_memory(daemon);
+    camera->file_noted = true;
+}
+
 static bool take_health(Camera *camera, const When__CameraHealth *health)
 {
     if (strcmp(camera->state, health->state) != 0)
@@ -262,6 +283,7 @@ static bool take_end(Daemon *daemon, Camera *camera, const When__CameraEnd *end)
         supervisor_finished(daemon->supervisor, camera->worker);
         log_info("camera", "camera=%s was read to its end", camera->config->name);
     }
+    note_file(daemon, camera);
     feed_end(camera->feed, !end->failed && camera->config->is_file, daemon->now_us);
     return true;
 }
@@ -347,6 +369,7 @@ void camera_tick(Daemon *daemon, Camera *camera)
 {
     camera_setup(daemon, camera);
     give_credit(daemon, camera);
+    note_file(daemon, camera);
     if (!camera->config->is_file && feed_silent(camera->feed, daemon->now_us, SILENCE_US)) {
         log_debug("camera", "camera=%s sends nothing: what it sent is examined",
                   camera->config->name);

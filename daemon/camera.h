@@ -30,6 +30,7 @@ typedef struct Camera {
     double fps_in, fps_out, duration_s;
     uint64_t recording_bytes;
     bool recording_stopped;
+    bool file_noted; /* a file is its own recording: the index knows of it */
     CameraCounters counters;
     FeedCounts published; /* as of the last progress message */
 } Camera;

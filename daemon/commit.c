@@ -23,7 +23,8 @@ typedef enum ChangeKind {
     CHANGE_RECORDING,
     CHANGE_REMOVE_RECORDING,
     CHANGE_CLIENT,
-    CHANGE_FORGET
+    CHANGE_FORGET,
+    CHANGE_CALL
 } ChangeKind;
 
 typedef struct Change {
@@ -33,6 +34,11 @@ typedef struct Change {
         LedgerSpan span;
         Recording recording;
         uint64_t sequence;
+        struct {
+            BatchCall call;
+            void *data;
+            void (*release)(void *data);
+        } call;
         struct {
             char *a, *b; /* key and value, name and question, path */
         } text;
@@ -79,6 +85,8 @@ void batch_free(Batch *batch)
         if (has_text(change)) {
             free(change->text.a);
             free(change->text.b);
+        } else if (change->kind == CHANGE_CALL) {
+            change->call.release(change->call.data);
         }
         free(change);
     }
@@ -148,6 +156,19 @@ void batch_recording(Batch *batch, const Recording *recording)
     Change *change = add(batch, CHANGE_RECORDING);
     if (change)
         change->recording = *recording;
+}
+
+void batch_call(Batch *batch, BatchCall call, void *data, void (*release)(void *data))
+{
+    Change *change = add(batch, CHANGE_CALL);
+    if (!change) {
+        release(data);
+        return;
+    }
+    change->call.call = call;
+    change->call.data = data;
+    change->call.release = release;
+    batch->failed = batch->failed || !data;
 }
 
 void batch_remove_recording(Batch *batch, const char *path)
@@ -227,6 +248,8 @@ static int store(Index *index, Change *change, Error *err)
                                  : index_remove_client(index, change->text.a, err);
     case CHANGE_FORGET:
         return index_forget(index, change->sequence, err);
+    case CHANGE_CALL:
+        return change->call.call(index, change->call.data, err);
     }
     return 0;
 }

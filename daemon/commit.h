@@ -29,6 +29,10 @@ void batch_remove_recording(Batch *batch, const char *path);
 /* A client from elsewhere; "" as its key: it is not allowed any more. */
 void batch_client(Batch *batch, const char *name, const char *public_key);
 void batch_forget(Batch *batch, uint64_t sequence); /* index_forget */
+/* Any other change of the index: `call` is made inside the transaction, again when that has to be
+ * tried again; `data` is handed over and released by `release`. */
+typedef int (*BatchCall)(Index *index, const void *data, Error *err);
+void batch_call(Batch *batch, BatchCall call, void *data, void (*release)(void *data));
 /* A SegmenterSink whose context is the batch. */
 int batch_sink(const Event *event, void *batch);
 

@@ -8,6 +8,7 @@
 #include "daemon/notify.h"
 #include "daemon/orphans.h"
 #include "daemon/reload.h"
+#include "daemon/requests.h"
 #include "daemon/status.h"
 
 #include <assert.h>
@@ -66,6 +67,7 @@ static void on_committed(const Event *event, void *context)
 {
     Daemon *daemon = context;
     publisher_event(daemon->publisher, event);
+    questions_committed(daemon->questions, event);
 }
 
 static int on_send_stop(const char *id, void *context)
@@ -219,7 +221,7 @@ static void take_signals(Daemon *daemon)
             if (daemon->stop_due_us)
                 break;
             notify_reloading();
-            reload_config(daemon);
+            reload_config(daemon, &(Error){0});
             notify_ready();
             break;
         default:
@@ -251,6 +253,7 @@ static void tick(Daemon *daemon)
             camera_tick(daemon, daemon->cameras[i]);
         archive_tick(daemon);
         media_tick(daemon);
+        questions_tick(daemon->questions);
     }
     if (now >= daemon->progress_due_us)
         publish_progress(daemon);
@@ -388,6 +391,7 @@ static int open_sockets(Daemon *daemon, char **workers_endpoint, Error *err)
                               .media = media_request,
                               .operation = operation_request,
                               .allows = operation_allows,
+                              .change = requests_handle,
                               .context = daemon};
         r = service_open(daemon->zmq, daemon->config.query_endpoint, daemon->index, &hooks,
                          &daemon->service, err);
@@ -418,7 +422,8 @@ static int open_parts(Daemon *daemon, const char *workers_endpoint, Error *err)
     daemon->supervisor = supervisor_new(&supervisor);
     daemon->committer = committer_new(daemon->index, on_committed, daemon);
     daemon->scheduler = scheduler_new(&scheduler, SCHEDULER_MAX_LIVE);
-    if (!daemon->supervisor || !daemon->committer || !daemon->scheduler)
+    daemon->questions = questions_new(daemon);
+    if (!daemon->supervisor || !daemon->committer || !daemon->scheduler || !daemon->questions)
         return error_set(err, ENOMEM, EX_OSERR, "no memory");
     daemon->feeds.index = daemon->index;
     daemon->feeds.committer = daemon->committer;
@@ -476,6 +481,7 @@ void daemon_free(Daemon *daemon)
     scheduler_free(daemon->scheduler);
     committer_free(daemon->committer);
     operation_free(daemon->operation);
+    questions_free(daemon->questions);
     service_free(daemon->service);
     publisher_free(daemon->publisher);
     wire_message_deinit(&daemon->message);

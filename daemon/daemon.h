@@ -18,6 +18,7 @@
 #include "daemon/media.h"
 #include "daemon/operation.h"
 #include "daemon/publisher.h"
+#include "daemon/questions.h"
 #include "daemon/scheduler.h"
 #include "daemon/service.h"
 #include "daemon/supervisor.h"
@@ -44,6 +45,7 @@ struct Daemon {
     Analyst analyst;
     Archive archive;
     Media *media;
+    Questions *questions;
     Camera **cameras; /* [n_cameras], in the config's order */
     size_t n_cameras;
     WireMessage message; /* the one that is being worked on */

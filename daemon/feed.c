@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "config/watch.h"
+#include "daemon/backlog.h"
 #include "daemon/track.h"
 
 #include <assert.h>
@@ -33,6 +34,7 @@ struct Feed {
     char hole_reason[128]; /* why the next hole is there; "": the camera was dark */
     int64_t last_frame_us; /* monotonic; 0: none yet */
     bool ended, complete, settled;
+    FeedClock first; /* of a file's first frame */
     FeedCounts counts;
 };
 
@@ -212,7 +214,7 @@ int feed_restore(Feed *feed, const Event *event)
 static void mark(Feed *feed, Batch *batch, const char *watch, int64_t start_us, int64_t end_us,
                  SpanState state, double fps, const char *reason)
 {
-    if (feed->options.kind == TASK_ARCHIVE) {
+    if (task_is_span(feed->options.kind)) {
         if (start_us < feed->options.span_start_us)
             start_us = feed->options.span_start_us;
         if (end_us > feed->options.span_end_us)
@@ -235,7 +237,7 @@ static void mark_window(Feed *feed, Batch *batch, Track *track, const Window *wi
     int64_t from = window_start_us(window);
     int64_t to = window->end == WINDOW_GOES_ON ? window_settled_us(window) : window_end_us(window);
     int64_t before = track->marked_us;
-    if (feed->options.kind == TASK_ARCHIVE) {
+    if (task_is_span(feed->options.kind)) {
         if (before == 0)
             before = feed->options.span_start_us;
         if (window->end != WINDOW_GOES_ON && feed->options.span_end_us - to <= FEED_HOLE_US &&
@@ -286,16 +288,24 @@ static bool wants(Feed *feed, const Track *track, const Window *window)
 static void mark_hole(Feed *feed, Batch *batch, Track *track, const Window *window)
 {
     int64_t start = window_start_us(window);
-    if (feed->options.kind == TASK_ARCHIVE || !track->covered_us ||
+    if (task_is_span(feed->options.kind) || !track->covered_us ||
         start <= track->covered_us + FEED_HOLE_US)
         return;
     const char *reason = feed->hole_reason;
-    if (feed->first_window)
+    if (!track->marked_us && !feed->first_window)
+        reason = BACKLOG_OLDER; /* a watch that came to a camera at work */
+    else if (feed->first_window)
         reason = feed->context->first_hole;
     else if (!reason[0])
         reason = feed->options.kind == TASK_FILE ? "the file has a hole" : "the camera was dark";
-    mark(feed, batch, track->watch, track->covered_us, start,
-         feed->options.recorded ? SPAN_WAITING : SPAN_LOST, 0.0, reason);
+    for (int64_t at = track->covered_us, from, to; at < start; at = to) {
+        schedule_next(track->schedule, at, &from, &to);
+        from = from > at ? from : at;
+        to = to < start ? to : start;
+        if (from < to) /* what its hours leave out is nobody's loss */
+            mark(feed, batch, track->watch, from, to,
+                 feed->options.recorded ? SPAN_WAITING : SPAN_LOST, 0.0, reason);
+    }
     char from[CLOCK_UTC_TEXT_BYTES];
     clock_format_utc(track->covered_us, from);
     log_info("feed", "camera=%s watch=%s hole_s=%.1f from=%s reason=\"%s\"", feed->camera,
@@ -321,7 +331,9 @@ static void enqueue(Feed *feed, Window *window, int64_t now_us)
         mark_hole(feed, holes, track, window);
         if (settled > track->covered_us)
             track->covered_us = settled;
-        check(feed, task_ask(task, track->watch, track->question));
+        if (task_is_span(feed->options.kind) ||
+            schedule_touches(track->schedule, window_start_us(window), window_end_us(window)))
+            check(feed, task_ask(task, track->watch, track->config.question));
     }
     feed->first_window = false;
     feed->hole_reason[0] = '\0';
@@ -368,6 +380,9 @@ int feed_frame(Feed *feed, const When__FrameInfo *info, zmq_msg_t *pixels, int64
             frame.utc_us = info->pts_us + feed->clock.utc_minus_pts_us;
             frame.utc_err_us = feed->clock.utc_err_us;
         }
+        if (!feed->first.known)
+            feed->first =
+                (FeedClock){true, frame.utc_us - frame.pts_us, frame.utc_err_us, frame.utc_source};
         if (info->pts_us < feed->resume_pts_us)
             return 0; /* examined before, or on its way */
     }
@@ -452,7 +467,7 @@ void feed_done(Feed *feed, Task *task, const char *reason, int64_t now_us)
     for (size_t i = 0; i < task->n_questions; i++) {
         TaskQuestion *q = &task->questions[i];
         Track *track = find_track(feed, q->watch);
-        if (!track || strcmp(track->question, q->text) != 0)
+        if (!track || strcmp(track->config.question, q->text) != 0)
             continue; /* the watch was changed meanwhile */
         const char *why = reason ? reason : q->answered ? NULL : "the analyst did not answer";
         if (!why) {
@@ -532,4 +547,9 @@ void feed_file_start(const Feed *feed, int64_t *start_utc_us, int64_t *utc_err_u
         return;
     *start_utc_us = feed->clock.utc_minus_pts_us;
     *utc_err_us = feed->clock.utc_err_us;
+}
+
+FeedClock feed_clock(const Feed *feed)
+{
+    return feed->first;
 }

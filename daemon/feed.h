@@ -92,4 +92,12 @@ FeedCounts feed_counts(const Feed *feed);
 /* UTC of a file's first picture where only our first reading of it knows: else unchanged. */
 void feed_file_start(const Feed *feed, int64_t *start_utc_us, int64_t *utc_err_us);
 
+/* The clock of a file, by its first frame: utc = pts + utc_minus_pts_us. */
+typedef struct FeedClock {
+    bool known;
+    int64_t utc_minus_pts_us, utc_err_us;
+    int utc_source;
+} FeedClock;
+FeedClock feed_clock(const Feed *feed);
+
 #endif

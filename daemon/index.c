@@ -84,7 +84,9 @@ static const char *const STATEMENTS[N_STATEMENTS] = {
     [STATEMENT_WATCH_EVENTS] =
         "SELECT " EVENT_COLUMNS " FROM events WHERE watch = ?6 AND key BETWEEN " FIRST_KEY
         " AND " LAST_KEY " AND state <> 3 AND start_us <= ?4 AND end_us >= ?3"
-        " AND committed_us BETWEEN ?7 AND ?8 AND" FILTERED " ORDER BY key LIMIT ?5",
+        " AND coalesce((SELECT committed_us FROM revisions AS first WHERE"
+        " first.id = events.id AND first.revision = 1), committed_us)"
+        " BETWEEN ?7 AND ?8 AND" FILTERED " ORDER BY key LIMIT ?5",
     [STATEMENT_PUT_ADDED_WATCH] =
         "INSERT OR REPLACE INTO added_watches (name, question, cameras, join_gap_us,"
         " min_duration_us, cool_down_us, min_confidence, days, hours, time_zone, since) VALUES"
@@ -108,7 +110,8 @@ static const char *const STATEMENTS[N_STATEMENTS] = {
         " WHERE start_us <= ?4 AND end_us > ?3 AND (?6 = 0 OR state = ?6) AND" FILTERED
         " ORDER BY camera, watch, start_us LIMIT ?5",
     [STATEMENT_LEDGER_RENAME] = "UPDATE ledger SET watch = ?2 WHERE watch = ?1",
-    [STATEMENT_LEDGER_FORGET] = "DELETE FROM ledger WHERE watch = ?1 AND state = 1",
+    [STATEMENT_LEDGER_FORGET] = "DELETE FROM ledger WHERE state = 1 AND (watch = ?1 OR watch IN"
+                                " (SELECT name FROM watches WHERE retired_us <> 0))",
     [STATEMENT_LEDGER_END] = "SELECT end_us FROM ledger WHERE camera = ?1 AND watch = ?2"
                              " ORDER BY start_us DESC LIMIT 1",
     [STATEMENT_LEDGER_WAITING] = "SELECT camera, sum(end_us - start_us) FROM ledger"

@@ -70,6 +70,17 @@ static int retire_question(Index *index, const char *name, Error *err)
     return index_run(index, STATEMENT_LEDGER_RENAME, s, DOING, err);
 }
 
+/* What waits for this watch, and for those that are retired. */
+static int forget_waiting(Index *index, const char *watch, Error *err)
+{
+    static const char DOING[] = "take back what waits";
+    sqlite3_stmt *s = index_acquire(index, STATEMENT_LEDGER_FORGET, DOING, err);
+    if (!s)
+        return -EIO;
+    index_bind_text(s, 1, watch);
+    return index_run(index, STATEMENT_LEDGER_FORGET, s, DOING, err);
+}
+
 int index_put_watch(Index *index, const char *name, const char *question, Error *err)
 {
     static const char DOING[] = "store a watch";
@@ -80,7 +91,7 @@ int index_put_watch(Index *index, const char *name, const char *question, Error 
     r = get_question(index, name, &before, err);
     /* What waits for the old question is not waited for any more. */
     if (r == 0 && before && strcmp(before, question) != 0)
-        r = index_ledger_forget(index, name, err);
+        r = forget_waiting(index, name, err);
     if (r == 0 && before && strcmp(before, question) != 0)
         r = retire_question(index, name, err);
     if (r < 0)
@@ -116,7 +127,8 @@ int index_retire_watches(Index *index, const char *const *names, size_t n, Error
         index_release(index, STATEMENT_RETIRE_WATCHES, s);
         return r;
     }
-    return index_run(index, STATEMENT_RETIRE_WATCHES, s, DOING, err);
+    r = index_run(index, STATEMENT_RETIRE_WATCHES, s, DOING, err);
+    return r < 0 ? r : forget_waiting(index, "", err);
 }
 
 int index_match_watches(Index *index, const char *question, IndexWatchSink sink, void *context,
@@ -171,19 +183,6 @@ int index_watch_events(Index *index, const AskedWatch *watch, const IndexFilter 
     bool replaced = strcmp(watch->name, watch->event_watch) != 0;
     sqlite3_bind_int64(s, 8, replaced ? watch->retired_us : INT64_MAX);
     return index_walk_events(index, STATEMENT_WATCH_EVENTS, s, DOING, sink, context, err);
-}
-
-int index_ledger_forget(Index *index, const char *watch, Error *err)
-{
-    static const char DOING[] = "take back what waits";
-    int r = index_check_write(index, DOING, err);
-    if (r < 0)
-        return r;
-    sqlite3_stmt *s = index_acquire(index, STATEMENT_LEDGER_FORGET, DOING, err);
-    if (!s)
-        return -EIO;
-    index_bind_text(s, 1, watch);
-    return index_run(index, STATEMENT_LEDGER_FORGET, s, DOING, err);
 }
 
 /* --- watches that were added at run time --- */

@@ -26,7 +26,8 @@ typedef int (*IndexWatchSink)(const AskedWatch *watch, void *context);
 
 /* From now on `name` asks `question` (inside a transaction). The same as before: goes on. */
 int index_put_watch(Index *index, const char *name, const char *question, Error *err);
-/* All but these names [n] are not asked any more (inside a transaction). */
+/* All but these names [n] are not asked any more, and nobody waits for what waits for them: that is
+ * unsaid again (inside a transaction). */
 int index_retire_watches(Index *index, const char *const *names, size_t n, Error *err);
 /* Watches whose question has every content word of `question` and the other way round: those that
  * are asked now before those that were asked once. */
@@ -36,10 +37,6 @@ int index_match_watches(Index *index, const char *question, IndexWatchSink sink,
  * start. The filter's own watches are unused. */
 int index_watch_events(Index *index, const AskedWatch *watch, const IndexFilter *filter,
                        IndexEventSink sink, void *context, Error *err);
-/* Nobody waits any more for what waits for this watch: those spans are unsaid (inside a
- * transaction). */
-int index_ledger_forget(Index *index, const char *watch, Error *err);
-
 /* --- watches that were added at run time --- */
 
 int index_put_added_watch(Index *index, const WatchConfig *watch, Error *err);

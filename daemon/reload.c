@@ -3,7 +3,9 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "config/watch.h"
 #include "daemon/daemon.h"
+#include "daemon/watches.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -13,8 +15,11 @@
 static int register_watches(Daemon *daemon, Error *err)
 {
     Batch *batch = batch_new();
-    for (size_t i = 0; i < daemon->config.n_watches; i++)
-        batch_watch(batch, daemon->config.watches[i].name, daemon->config.watches[i].question);
+    int r = watches_register(daemon, batch, err);
+    if (r < 0) {
+        batch_free(batch);
+        return r;
+    }
     if (committer_add(daemon->committer, batch, daemon->now_us) < 0)
         return error_set(err, ENOMEM, EX_OSERR, "no memory");
     return 0;
@@ -100,7 +105,9 @@ int reload_begin(Daemon *daemon, Error *err)
     daemon->cameras = mem_new_array(daemon->config.n_cameras, sizeof(Camera *));
     if (!daemon->cameras)
         return error_set(err, ENOMEM, EX_OSERR, "no memory");
-    int r = register_watches(daemon, err);
+    int r = watches_merge(&daemon->config, daemon->index, err);
+    if (r == 0)
+        r = register_watches(daemon, err);
     for (size_t i = 0; r == 0 && i < daemon->config.n_cameras; i++) {
         r = camera_new(daemon, &daemon->config.cameras[i], &daemon->cameras[i], err);
         daemon->n_cameras += r == 0;
@@ -185,31 +192,71 @@ static Camera *take_old(Daemon *daemon, const char *name)
     return NULL;
 }
 
+/* The camera's feed gets the daemon's watches. A file with other watches is read anew, for each
+ * where it stands: its open events stay. */
+static Camera *set_watches(Daemon *daemon, Camera *camera)
+{
+    const Config *config = &daemon->config;
+    const CameraConfig *wanted = camera->config;
+    Error err = {0};
+    if (wanted->is_file && !feed_has_watches(camera->feed, config->watches, config->n_watches)) {
+        stop_camera(daemon, camera, false);
+        return start_camera(daemon, wanted);
+    }
+    if (feed_set_watches(camera->feed, config->watches, config->n_watches, daemon->now_us, &err) <
+        0)
+        log_error("reload", "camera=%s watches unchanged: %s", wanted->name, err.text);
+    return camera;
+}
+
+static void register_or_log(Daemon *daemon)
+{
+    Error err = {0};
+    if (register_watches(daemon, &err) < 0)
+        log_error("reload", "watches: %s", err.text);
+}
+
+void reload_watches(Daemon *daemon, WatchConfig *watches, size_t n)
+{
+    Config *config = &daemon->config;
+    for (size_t i = 0; i < config->n_watches; i++)
+        watch_config_deinit(&config->watches[i]);
+    free(config->watches);
+    config->watches = watches;
+    config->n_watches = n;
+    daemon->feeds.first_hole = "the watches were changed";
+    archive_cancel(daemon, NULL); /* it asks what was asked before */
+    register_or_log(daemon);
+    size_t kept = 0;
+    for (size_t i = 0; i < daemon->n_cameras; i++) {
+        Camera *camera = set_watches(daemon, daemon->cameras[i]);
+        if (camera)
+            daemon->cameras[kept++] = camera;
+    }
+    daemon->n_cameras = kept;
+}
+
 static void apply(Daemon *daemon, Config *config, Camera **cameras)
 {
     Config old = daemon->config;
     Camera **old_cameras = daemon->cameras;
     size_t n_old = daemon->n_cameras, n = 0, kept = 0;
     daemon->config = *config;
+    archive_cancel(daemon, NULL); /* it asks what was asked before */
+    register_or_log(daemon);
     for (size_t i = 0; i < config->n_cameras; i++) {
         const CameraConfig *wanted = &daemon->config.cameras[i];
         Camera *camera = take_old(daemon, wanted->name);
-        bool unchanged = camera && camera_config_equal(camera->config, wanted);
-        if (unchanged && (!wanted->is_file ||
-                          feed_has_watches(camera->feed, config->watches, config->n_watches))) {
-            Error err = {0};
+        if (camera && camera_config_equal(camera->config, wanted)) {
             camera->config = wanted;
-            if (feed_set_watches(camera->feed, config->watches, config->n_watches, daemon->now_us,
-                                 &err) < 0)
-                log_error("reload", "camera=%s watches unchanged: %s", wanted->name, err.text);
-            cameras[n++] = camera;
-            kept++;
-            continue;
+            kept += !wanted->is_file ||
+                    feed_has_watches(camera->feed, config->watches, config->n_watches);
+            camera = set_watches(daemon, camera);
+        } else {
+            if (camera)
+                stop_camera(daemon, camera, true);
+            camera = start_camera(daemon, wanted);
         }
-        /* A file with other watches goes on, for each where it stands: its open events stay. */
-        if (camera)
-            stop_camera(daemon, camera, !unchanged);
-        camera = start_camera(daemon, wanted);
         if (camera)
             cameras[n++] = camera;
     }
@@ -220,9 +267,6 @@ static void apply(Daemon *daemon, Config *config, Camera **cameras)
     daemon->cameras = cameras;
     daemon->n_cameras = n;
     daemon->feeds.boundary_error_us = daemon->config.boundary_error_us;
-    Error err = {0};
-    if (register_watches(daemon, &err) < 0)
-        daemon_out_of_memory(daemon);
     if (!same_model(&old, &daemon->config)) {
         log_info("reload", "the model changed: the analyst is started again");
         supervisor_restart(daemon->supervisor, ANALYST_WORKER, daemon->now_us);
@@ -231,27 +275,28 @@ static void apply(Daemon *daemon, Config *config, Camera **cameras)
     log_info("reload", "cameras=%zu kept=%zu watches=%zu", n, kept, daemon->config.n_watches);
 }
 
-void reload_config(Daemon *daemon)
+int reload_config(Daemon *daemon, Error *err)
 {
     Config config = {0};
-    Error err = {0};
-    if (committer_blocked(daemon->committer)) {
-        log_error("reload", "put off: %s (send SIGHUP again when events can be stored)",
-                  committer_reason(daemon->committer));
-        return;
-    }
-    if (config_read(daemon->options.config_path, &config, &err) < 0) {
-        log_error("reload", "%s: nothing is changed", err.text);
+    int r = 0;
+    if (committer_blocked(daemon->committer))
+        r = error_set(err, EAGAIN, EX_TEMPFAIL,
+                      "put off: %.300s (reload again when events can be stored)",
+                      committer_reason(daemon->committer));
+    if (r == 0)
+        r = config_read(daemon->options.config_path, &config, err);
+    if (r == 0)
+        r = watches_merge(&config, daemon->index, err);
+    Camera **cameras = r == 0 ? mem_new_array(config.n_cameras, sizeof(Camera *)) : NULL;
+    if (r == 0 && !cameras)
+        r = error_set(err, ENOMEM, EX_OSERR, "no memory");
+    if (r < 0) {
+        log_error("reload", "%s: nothing is changed", err->text);
         config_deinit(&config);
-        return;
-    }
-    Camera **cameras = mem_new_array(config.n_cameras, sizeof(Camera *));
-    if (!cameras) {
-        config_deinit(&config);
-        daemon_out_of_memory(daemon);
-        return;
+        return r;
     }
     keep_fixed(&daemon->config, &config);
     daemon->feeds.first_hole = "the camera's settings were changed";
     apply(daemon, &config, cameras);
+    return 0;
 }

@@ -18,6 +18,7 @@ struct Scheduler {
     Task *in_flight; /* in the order in which they were sent */
     size_t n_in_flight, n_live;
     bool ready, hold;
+    bool question_next; /* the last one sent was live */
     uint64_t next_job_id;
     uint64_t examined, questions;
 };
@@ -169,13 +170,26 @@ void scheduler_add(Scheduler *s, Task *task)
         thin_out(s);
 }
 
+/* Which one is sent next; the queue is not empty. */
+static Task **next_task(Scheduler *s)
+{
+    Task **at = &s->waiting;
+    if (!s->question_next)
+        return at;
+    while (*at && (*at)->kind == TASK_LIVE)
+        at = &(*at)->next;
+    return *at && (*at)->kind == TASK_QUESTION ? at : &s->waiting;
+}
+
 void scheduler_run(Scheduler *s)
 {
     while (s->ready && !s->hold && s->waiting && s->n_in_flight < SCHEDULER_IN_FLIGHT) {
-        s->waiting->job_id = s->next_job_id++;
-        if (s->hooks.send(s->waiting, s->hooks.context) != 0)
+        Task **next = next_task(s);
+        (*next)->job_id = s->next_job_id++;
+        if (s->hooks.send(*next, s->hooks.context) != 0)
             return;
-        Task *task = take(s, &s->waiting);
+        Task *task = take(s, next);
+        s->question_next = task->kind == TASK_LIVE;
         Task **tail = &s->in_flight;
         while (*tail)
             tail = &(*tail)->next;

@@ -2,7 +2,9 @@
  * Scheduler: windows that wait to be examined, and the analyst that examines them. Pure: it sends
  * through a hook and is told of answers; no socket, no clock.
  *
- * Order: live windows before files before archives, oldest first. The analyst has at most
+ * Order: live windows before questions before files before archives, oldest first; but of windows
+ * that wait every other one is a question's, so that live video without an end does not starve it
+ * (what live loses by that is thinned out evenly). The analyst has at most
  * SCHEDULER_IN_FLIGHT jobs (one that runs, one that waits at its side so that it never idles). When
  * it dies its jobs return to the front of the queue; a window on which the analyst died twice is
  * given up (its owner puts it in the ledger as lost). When more than max_live live windows wait,
@@ -21,7 +23,13 @@ enum {
     TASK_MAX_INTERVALS = 1000 /* of one answer; more are left out */
 };
 
-typedef enum TaskKind { TASK_LIVE, TASK_FILE, TASK_ARCHIVE } TaskKind;
+/* In order of priority. A question and an archive job examine one span of recordings. */
+typedef enum TaskKind { TASK_LIVE, TASK_QUESTION, TASK_FILE, TASK_ARCHIVE } TaskKind;
+
+static inline bool task_is_span(TaskKind kind)
+{
+    return kind == TASK_QUESTION || kind == TASK_ARCHIVE;
+}
 
 typedef struct TaskInterval {
     double start_s, end_s, confidence;

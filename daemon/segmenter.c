@@ -30,6 +30,7 @@ typedef struct Now {
     size_t n, capacity;
     uint64_t next_id;
     int64_t settled_us; /* nothing looks at anything before this again */
+    int64_t quiet_us;   /* cool-down of the last final event: none begins before this */
     bool has_window;
     int64_t window_start_us, window_end_us; /* of the window that reaches farthest */
 } Now;
@@ -37,7 +38,8 @@ typedef struct Now {
 struct Segmenter {
     char camera[EVENT_NAME_BYTES], watch[EVENT_NAME_BYTES];
     char id_prefix[EVENT_ID_BYTES - 21]; /* room for '-' and a number */
-    int64_t join_gap_us, min_duration_us;
+    int64_t join_gap_us, min_duration_us, cool_down_us;
+    double min_confidence;
     Now now;
 };
 
@@ -52,6 +54,9 @@ Segmenter *segmenter_new(const SegmenterOptions *options)
     snprintf(s->id_prefix, sizeof s->id_prefix, "%s", options->id_prefix);
     s->join_gap_us = options->join_gap_us > 0 ? seen_clamp(options->join_gap_us) : 0;
     s->min_duration_us = options->min_duration_us;
+    s->cool_down_us = options->cool_down_us > 0 ? seen_clamp(options->cool_down_us) : 0;
+    s->min_confidence = options->min_confidence;
+    s->now.quiet_us = -SEEN_LIMIT_US;
     s->now.next_id = options->next_id;
     s->now.settled_us = -SEEN_LIMIT_US;
     return s;
@@ -163,10 +168,15 @@ static int say(const Segmenter *s, Now *now, Live *live, EventState state, Segme
     return sink(&event, context);
 }
 
-static int end_of_life(const Segmenter *s, Now *now, Live *live, SegmenterSink sink, void *context)
+static int end_of_life(const Segmenter *s, Now *now, Live *live, bool wanted, SegmenterSink sink,
+                       void *context)
 {
     bool too_short = live->seen.end.us - live->seen.start.us < s->min_duration_us;
-    return say(s, now, live, too_short ? EVENT_RETRACTED : EVENT_FINAL, sink, context);
+    if (too_short || !wanted)
+        return say(s, now, live, EVENT_RETRACTED, sink, context);
+    if (s->cool_down_us > 0)
+        now->quiet_us = live->seen.end.us + s->cool_down_us;
+    return say(s, now, live, EVENT_FINAL, sink, context);
 }
 
 /* Hands out all that changed and forgets what no window to come can change. */
@@ -175,16 +185,26 @@ static int hand_out(const Segmenter *s, Now *now, bool finish, SegmenterSink sin
     if (now->n > 0)
         qsort(now->live, now->n, sizeof *now->live, by_start);
     size_t kept = 0;
+    int64_t quiet_us = now->quiet_us; /* also after what is open still */
     for (size_t i = 0; i < now->n; i++) {
         Live *live = &now->live[i];
+        bool sure = live->seen.confidence >= s->min_confidence;
         int64_t reach = live->seen.end.reach_us > live->seen.end.us ? live->seen.end.reach_us
                                                                     : live->seen.end.us;
         /* Not <=: an interval that begins at the settled edge may be join_gap_us away. */
         bool over = finish || reach + s->join_gap_us < now->settled_us;
-        int r = over ? end_of_life(s, now, live, sink, context)
-                     : say(s, now, live, EVENT_OPEN, sink, context);
+        /* The final word on cool-down needs the final events before it, which came before. */
+        bool wanted = sure && live->seen.start.us >= (over ? now->quiet_us : quiet_us);
+        int r = 0;
+        if (over)
+            r = end_of_life(s, now, live, wanted, sink, context);
+        else if (wanted)
+            r = say(s, now, live, EVENT_OPEN, sink, context);
         if (r != 0)
             return r;
+        if (wanted && !over && s->cool_down_us > 0)
+            quiet_us = live->seen.end.us + s->cool_down_us;
+        quiet_us = now->quiet_us > quiet_us ? now->quiet_us : quiet_us;
         if (!over)
             now->live[kept++] = *live;
     }

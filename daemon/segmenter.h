@@ -29,6 +29,8 @@ typedef struct SegmenterOptions {
     uint64_t next_id;           /* N of the next new event */
     int64_t join_gap_us;        /* intervals this near are one event */
     int64_t min_duration_us;    /* shorter ones are retracted instead of made final */
+    int64_t cool_down_us;       /* so are those that begin so soon after the last final one's end */
+    double min_confidence;      /* and those of less confidence; neither is handed out before */
 } SegmenterOptions;
 
 typedef struct SegmenterInterval {

@@ -7,6 +7,7 @@
 #include "daemon/answer_list.h"
 #include "daemon/peers.h"
 #include "daemon/publisher.h"
+#include "daemon/requests.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -191,9 +192,36 @@ static IndexFilter make_filter(char **cameras, size_t n_cameras, char **watches,
                          .limit = limit && limit < SERVICE_MAX_EVENTS ? limit : SERVICE_MAX_EVENTS};
 }
 
+static ServiceClient client_of(const Service *s, const When__Request *request)
+{
+    ServiceClient client = {.id_bytes = s->message.id_bytes, .request_id = request->request_id};
+    memcpy(client.id, s->message.id, s->message.id_bytes);
+    return client;
+}
+
+static void handle_change(Service *s, const When__Request *request)
+{
+    ServiceClient client = client_of(s, request);
+    if (s->hooks.change)
+        s->hooks.change(&client, request, s->hooks.context);
+    else
+        answer_error(s, request, EX_UNAVAILABLE, "not to be had here");
+}
+
+/* Puts the bounds in the range's place; false: it was refused. */
+static bool read_range(Service *s, const When__Request *request, const char *range,
+                       const char *time_zone, int64_t *since_us, int64_t *until_us)
+{
+    Error err = {0};
+    if (request_range(range, time_zone, since_us, until_us, &err) == 0)
+        return true;
+    answer_error(s, request, err.exit_code, err.text);
+    return false;
+}
+
 static void handle_ask(Service *s, const When__Request *request)
 {
-    const When__AskRequest *ask = request->ask;
+    When__AskRequest *ask = request->ask;
     if (!check_names(s, request, ask->cameras, ask->n_cameras, NULL, 0))
         return;
     if (strlen(ask->question) > SERVICE_MAX_QUESTION_BYTES) {
@@ -209,14 +237,24 @@ static void handle_ask(Service *s, const When__Request *request)
                      "the question is empty: ask for example \"when did a red car drive past?\"");
         return;
     }
+    if (!read_range(s, request, ask->range, ask->time_zone, &ask->since_us, &ask->until_us))
+        return;
+    if (ask->mode == WHEN__ASK_MODE__ASK_MODE_DEEP) {
+        handle_change(s, request);
+        return;
+    }
     IndexFilter filter = make_filter(ask->cameras, ask->n_cameras, NULL, 0, ask->since_us,
                                      ask->until_us, ask->limit);
     AnswerList list = {0};
     Error err = {0};
     int r = answer_list_ask(&list, s->index, ask->question, &filter, &err);
-    if (r >= 0) {
+    if (r >= 0 && ask->mode == WHEN__ASK_MODE__ASK_MODE_AUTO && list.n_events == 0) {
+        handle_change(s, request); /* what was examined already is not examined again */
+    } else if (r >= 0) {
         When__AskResponse body;
         answer_list_message(&list, &body);
+        body.since_us = ask->since_us;
+        body.until_us = ask->until_us;
         When__Response response = WHEN__RESPONSE__INIT;
         response.body_case = WHEN__RESPONSE__BODY_ASK;
         response.ask = &body;
@@ -229,9 +267,11 @@ static void handle_ask(Service *s, const When__Request *request)
 
 static void handle_events(Service *s, const When__Request *request)
 {
-    const When__EventsRequest *events = request->events;
+    When__EventsRequest *events = request->events;
     if (!check_names(s, request, events->cameras, events->n_cameras, events->watches,
-                     events->n_watches))
+                     events->n_watches) ||
+        !read_range(s, request, events->range, events->time_zone, &events->since_us,
+                    &events->until_us))
         return;
     IndexFilter filter =
         make_filter(events->cameras, events->n_cameras, events->watches, events->n_watches,
@@ -245,6 +285,8 @@ static void handle_events(Service *s, const When__Request *request)
         When__EventsResponse body = WHEN__EVENTS_RESPONSE__INIT;
         body.n_events = list.n_events;
         body.events = list.event_messages;
+        body.since_us = events->since_us;
+        body.until_us = events->until_us;
         When__Response response = WHEN__RESPONSE__INIT;
         response.body_case = WHEN__RESPONSE__BODY_EVENTS;
         response.events = &body;
@@ -257,9 +299,11 @@ static void handle_events(Service *s, const When__Request *request)
 
 static void handle_coverage(Service *s, const When__Request *request)
 {
-    const When__CoverageRequest *coverage = request->coverage;
+    When__CoverageRequest *coverage = request->coverage;
     if (!check_names(s, request, coverage->cameras, coverage->n_cameras, coverage->watches,
-                     coverage->n_watches))
+                     coverage->n_watches) ||
+        !read_range(s, request, coverage->range, coverage->time_zone, &coverage->since_us,
+                    &coverage->until_us))
         return;
     IndexFilter filter =
         make_filter(coverage->cameras, coverage->n_cameras, coverage->watches, coverage->n_watches,
@@ -271,6 +315,8 @@ static void handle_coverage(Service *s, const When__Request *request)
         When__CoverageResponse body = WHEN__COVERAGE_RESPONSE__INIT;
         body.n_cameras = list.n_coverage;
         body.cameras = list.coverage;
+        body.since_us = coverage->since_us;
+        body.until_us = coverage->until_us;
         When__Response response = WHEN__RESPONSE__INIT;
         response.body_case = WHEN__RESPONSE__BODY_COVERAGE;
         response.coverage = &body;
@@ -326,8 +372,7 @@ static void handle_media(Service *s, const When__Request *request)
         answer_error(s, request, EX_UNAVAILABLE, "clips and thumbnails are not to be had here");
         return;
     }
-    ServiceClient client = {.id_bytes = s->message.id_bytes, .request_id = request->request_id};
-    memcpy(client.id, s->message.id, s->message.id_bytes);
+    ServiceClient client = client_of(s, request);
     s->hooks.media(&client, request, s->hooks.context);
 }
 
@@ -485,6 +530,13 @@ static void handle(Service *s)
         case WHEN__REQUEST__BODY_BACKUP:
         case WHEN__REQUEST__BODY_KEYS:
             handle_operation(s, request);
+            break;
+        case WHEN__REQUEST__BODY_CANCEL:
+        case WHEN__REQUEST__BODY_WATCHES:
+        case WHEN__REQUEST__BODY_WATCH_PUT:
+        case WHEN__REQUEST__BODY_WATCH_REMOVE:
+        case WHEN__REQUEST__BODY_RELOAD:
+            handle_change(s, request);
             break;
         case WHEN__REQUEST__BODY_CLIP:
         case WHEN__REQUEST__BODY_THUMBNAIL:

@@ -39,6 +39,8 @@ typedef struct ServiceHooks {
                       void *context);
     /* May a client from elsewhere that came by this key go on? Asked for each message. */
     bool (*allows)(const char *key, void *context);
+    /* Deep asks, cancel, watches, reload: as media. */
+    void (*change)(const ServiceClient *client, const When__Request *request, void *context);
     void *context;
 } ServiceHooks;
 

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "config/watch.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -29,23 +30,27 @@ Track *track_new(FeedContext *context, const FeedOptions *feed, const WatchConfi
     if (!track)
         return NULL;
     snprintf(track->watch, sizeof track->watch, "%s", watch->name);
-    track->question = strdup(watch->question);
-    track->join_gap_us = watch->join_gap_us;
-    track->min_duration_us = watch->min_duration_us;
+    Error err = {0};
+    int r = watch_config_copy(&track->config, watch);
+    if (r == 0)
+        r = schedule_new(watch->days, watch->hours, watch->time_zone, &track->schedule, &err);
+    if (r < 0 && err.text[0]) /* it was checked: the zone's file is gone meanwhile */
+        log_error("track", "watch=%s is asked always: %s", watch->name, err.text);
     /* Several segmenters count at once: each kind of feed x camera x watch has its own prefix, and
      * numbers start above all that were ever given. */
     uint64_t hash = hash_text(hash_text(HASH_START, feed->camera), watch->name);
     snprintf(track->prefix, sizeof track->prefix, "%s%012" PRIx64,
-             feed->kind == TASK_ARCHIVE ? "a" : "e",
-             (hash ^ hash >> 48) & UINT64_C(0xffffffffffff));
+             task_is_span(feed->kind) ? "a" : "e", (hash ^ hash >> 48) & UINT64_C(0xffffffffffff));
     SegmenterOptions options = {.camera = feed->camera,
                                 .watch = watch->name,
                                 .id_prefix = track->prefix,
                                 .next_id = context->next_event_number,
                                 .join_gap_us = watch->join_gap_us,
-                                .min_duration_us = watch->min_duration_us};
+                                .min_duration_us = watch->min_duration_us,
+                                .cool_down_us = watch->cool_down_us,
+                                .min_confidence = watch->min_confidence};
     track->segmenter = segmenter_new(&options);
-    if (!track->question || !track->segmenter) {
+    if (!track->config.question || !track->segmenter) {
         track_free(track, context);
         return NULL;
     }
@@ -62,16 +67,20 @@ void track_free(Track *track, FeedContext *context)
             context->next_event_number = next;
         segmenter_free(track->segmenter);
     }
-    free(track->question);
+    schedule_free(track->schedule);
+    watch_config_deinit(&track->config);
     free(track);
 }
 
 bool track_is(const Track *track, const WatchConfig *watch)
 {
-    return strcmp(track->watch, watch->name) == 0 &&
-           strcmp(track->question, watch->question) == 0 &&
-           track->join_gap_us == watch->join_gap_us &&
-           track->min_duration_us == watch->min_duration_us;
+    const WatchConfig *now = &track->config;
+    return strcmp(track->watch, watch->name) == 0 && strcmp(now->question, watch->question) == 0 &&
+           now->join_gap_us == watch->join_gap_us &&
+           now->min_duration_us == watch->min_duration_us &&
+           now->cool_down_us == watch->cool_down_us &&
+           now->min_confidence == watch->min_confidence && strcmp(now->days, watch->days) == 0 &&
+           strcmp(now->hours, watch->hours) == 0 && strcmp(now->time_zone, watch->time_zone) == 0;
 }
 
 int track_finish(Track *track, Batch *batch)
@@ -140,8 +149,7 @@ int track_answer(Track *track, FeedContext *context, const FeedOptions *feed, co
         if (window_interval(window, a->start_s, a->end_s, a->confidence, a->description,
                             context->boundary_error_us, &intervals[n]) < 0)
             log_warn("track", "watch=%s an answer that is no number was left out", track->watch);
-        else if (feed->kind != TASK_ARCHIVE ||
-                 !is_known(track, context, feed, &intervals[n], batch))
+        else if (!task_is_span(feed->kind) || !is_known(track, context, feed, &intervals[n], batch))
             n++;
     }
     int64_t start = window_start_us(window), end = window_end_us(window);
@@ -151,7 +159,7 @@ int track_answer(Track *track, FeedContext *context, const FeedOptions *feed, co
     settled = settled < start ? start : settled > end ? end : settled;
     int r = 0;
     /* A hole longer than what is joined: nothing that comes can continue what is open. */
-    if (track->seen_us && start > track->seen_us + track->join_gap_us)
+    if (track->seen_us && start > track->seen_us + track->config.join_gap_us)
         r = track_finish(track, batch);
     SegmenterWindow looked = {start, end, settled, intervals, n};
     if (r == 0)
@@ -172,7 +180,7 @@ void track_store(const Track *track, const FeedOptions *feed, const FileClock *c
     _cleanup_str_ Str value = {0};
     str_addf(&value, "1 %" PRId64 " %d %d %" PRId64 " %" PRId64 " %016" PRIx64 " %s",
              track->settled_pts_us, track->done, clock->known, clock->utc_minus_pts_us,
-             clock->utc_err_us, hash_text(HASH_START, track->question), feed->identity);
+             clock->utc_err_us, hash_text(HASH_START, track->config.question), feed->identity);
     if (!str_failed(&value))
         batch_fact(batch, key, str_text(&value));
 }
@@ -195,7 +203,7 @@ int track_load(Track *track, const FeedOptions *feed, FileClock *clock, Index *i
     /* The clock belongs to the file, also when the question is another one now. */
     if (known)
         *clock = (FileClock){true, offset, error};
-    if (question == hash_text(HASH_START, track->question)) {
+    if (question == hash_text(HASH_START, track->config.question)) {
         track->settled_pts_us = settled;
         track->done = done;
     }

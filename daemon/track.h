@@ -5,13 +5,14 @@
 #ifndef WHEN_DAEMON_TRACK_H
 #define WHEN_DAEMON_TRACK_H
 
+#include "config/schedule.h"
 #include "daemon/feed.h"
 
 typedef struct Track {
     char watch[EVENT_NAME_BYTES];
-    char *question;
-    int64_t join_gap_us, min_duration_us;
-    char prefix[24]; /* of its events' ids */
+    WatchConfig config; /* as it was begun */
+    Schedule *schedule; /* NULL: always */
+    char prefix[24];    /* of its events' ids */
     Segmenter *segmenter;
     int64_t covered_us; /* up to here windows were handed to the scheduler, or the ledger speaks */
     int64_t marked_us;  /* end of its newest mark in the ledger by this feed; 0: none */

@@ -14,7 +14,7 @@ def utc(*seconds):
     return tuple(UTC + int(s * S) for s in seconds)
 
 
-class TestDaemon(unittest.TestCase):
+class Helpers:
     def setUp(self):
         self.world = World()
 
@@ -69,6 +69,8 @@ class TestDaemon(unittest.TestCase):
             self.assertLessEqual(abs(event.end_us - end), event.end_err_us)
             self.assertLess(event.start_err_us, 2 * S)
 
+
+class TestDaemon(Helpers, unittest.TestCase):
     # --- what should happen ---
 
     def test_file(self):
