@@ -27,6 +27,37 @@ int engine_default_threads(void)
     return n < 1 ? 1 : n;
 }
 
+static const char *const DTYPE_NAMES[] = {"f32", "bf16", "int8", "int4"};
+
+const char *engine_dtype_name(EngineDtype dtype)
+{
+    return DTYPE_NAMES[dtype];
+}
+
+bool engine_dtype_read(const char *name, EngineDtype *dtype)
+{
+    for (size_t i = 0; i < sizeof DTYPE_NAMES / sizeof DTYPE_NAMES[0]; i++)
+        if (strcmp(name, DTYPE_NAMES[i]) == 0) {
+            *dtype = (EngineDtype)i;
+            return true;
+        }
+    return false;
+}
+
+static GemmDtype gemm_dtype(EngineDtype dtype)
+{
+    switch (dtype) {
+    case ENGINE_BF16:
+        return GEMM_BF16;
+    case ENGINE_INT8:
+        return GEMM_INT8;
+    case ENGINE_INT4:
+        return GEMM_INT4;
+    default:
+        return GEMM_F32;
+    }
+}
+
 static void safetensorsp(Safetensors **tensors)
 {
     safetensors_free(*tensors);
@@ -64,7 +95,7 @@ static int check_memory(const char *directory, const Safetensors *tensors, GemmD
     uint64_t needed = OTHER_BYTES, largest = 0;
     for (size_t i = 0; i < safetensors_count(tensors); i++) {
         const Tensor *t = safetensors_at(tensors, i);
-        uint64_t bytes = gemm_estimate_bytes(dtype, t->n, 1, t->dtype == TENSOR_BF16);
+        uint64_t bytes = gemm_estimate_bytes(dtype, t->n, t->dtype == TENSOR_BF16);
         needed += bytes;
         /* While it is converted a tensor is there twice; stacked ones are up to three. */
         largest = bytes > largest ? bytes : largest;
@@ -75,9 +106,11 @@ static int check_memory(const char *directory, const Safetensors *tensors, GemmD
         return 0;
     return error_set(err, ENOMEM, EX_OSERR, "%s: needs %.1f GiB, %.1f available: %s", directory,
                      (double)needed / (1 << 30), (double)available / (1 << 30),
-                     dtype == GEMM_F32 ? "use dtype bf16, close other programs, or use a smaller "
-                                         "model"
-                                       : "close other programs, or use a smaller model");
+                     dtype == GEMM_F32    ? "use dtype bf16, close other programs, or use a "
+                                            "smaller model"
+                     : dtype != GEMM_INT4 ? "use dtype int4, close other programs, or use a "
+                                            "smaller model"
+                                          : "close other programs, or use a smaller model");
 }
 
 /* Every pair of the adapter must have found its tensor. */
@@ -122,10 +155,7 @@ static int load(Engine *e, const char *directory, const EngineOptions *options, 
         r = checkpoint_check(&e->hparams, tensors, err);
     if (r == 0 && options->lora)
         r = lora_open(options->lora, &lora, err);
-    Weights w = {.tensors = tensors,
-                 .lora = lora,
-                 .dtype = options->dtype == ENGINE_BF16 ? GEMM_BF16 : GEMM_F32,
-                 .err = err};
+    Weights w = {.tensors = tensors, .lora = lora, .dtype = gemm_dtype(options->dtype), .err = err};
     if (r == 0)
         r = check_memory(directory, tensors, w.dtype, err);
     if (r == 0)
@@ -180,8 +210,7 @@ int engine_open(const char *directory, const EngineOptions *options, Engine **en
     }
     make_name(e, directory, options->lora);
     log_info("engine", "loaded model=%s dtype=%s weights_mib=%zu threads=%d math=\"%s\"", e->name,
-             options->dtype == ENGINE_BF16 ? "bf16" : "f32", e->bytes >> 20, e->threads,
-             gemm_description());
+             engine_dtype_name(options->dtype), e->bytes >> 20, e->threads, gemm_description());
     *engine = e;
     return 0;
 }

@@ -17,7 +17,7 @@
 typedef struct Engine Engine;
 typedef struct Timeline Timeline;
 
-typedef enum EngineDtype { ENGINE_F32, ENGINE_BF16 } EngineDtype;
+typedef enum EngineDtype { ENGINE_F32, ENGINE_BF16, ENGINE_INT8, ENGINE_INT4 } EngineDtype;
 
 /* How keys and values are kept (kv_cache.h). AUTO: f32 with dtype f32, else bf16. */
 typedef enum EngineKv { ENGINE_KV_AUTO, ENGINE_KV_F32, ENGINE_KV_BF16, ENGINE_KV_INT8 } EngineKv;
@@ -26,11 +26,15 @@ typedef enum EngineKv { ENGINE_KV_AUTO, ENGINE_KV_F32, ENGINE_KV_BF16, ENGINE_KV
 bool engine_kv_read(const char *text, EngineKv *kv);
 
 typedef struct EngineOptions {
-    EngineDtype dtype; /* of weights and products; accumulation is f32 in both */
+    EngineDtype dtype; /* of weights and products (gemm.h); all else is f32 */
     EngineKv kv;
     int threads;      /* 0: one a core */
     const char *lora; /* a PEFT adapter directory to merge at load, or NULL */
 } EngineOptions;
+
+/* "f32", "bf16", "int8", "int4"; false: another word. */
+const char *engine_dtype_name(EngineDtype dtype);
+bool engine_dtype_read(const char *name, EngineDtype *dtype);
 
 /* Threads that are used when none are asked for: the processors this process may run on. */
 int engine_default_threads(void);

@@ -1,17 +1,17 @@
 /*
- * Large products: y [m, n] = x [m, k] . w [n, k]^T + bias, accumulated in f32. The only door to
- * oneDNN (2.6 and 3.x).
+ * Large products: y [m, n] = x [m, k] . w [n, k]^T + bias, accumulated in f32 or (integers) s32.
  *
- * A weight is made once and immutable; a Gemm holds the scratch of one thread. How a weight is kept
- * is decided when it is made (GEMM_AUTO):
- *   GEMM_F32             row after row as it came (bf16 stays bf16: widening loses nothing),
- *                        products by sgemm
- *   GEMM_BF16, CPU with AVX512_BF16 or AMX
- *                        bf16, packed by oneDNN; activations are rounded to bf16
- *   GEMM_BF16, others    rounded to bf16, row after row, widened a panel at a time for sgemm: the
- *                        values of bf16 weights with f32 activations. (oneDNN's own bf16 does not
- *                        exist below AVX-512 and is emulated, slowly, on the first of those.)
- * Up to GEMM_FEW rows go to own matrix-vector kernels, which are bound by reading the weights.
+ * A weight is made once and immutable; a Gemm holds the scratch of one thread. How weights are kept
+ * and multiplied:
+ *   GEMM_F32   as they came (bf16 stays bf16: widening loses nothing), f32 products
+ *   GEMM_BF16  rounded to bf16. On a CPU with AVX512_BF16 or AMX packed by oneDNN, activations
+ *              rounded too; on others bf16 weights times f32 activations
+ *   GEMM_INT8  s8 by the largest of each row of w / 127, activations s8 by the largest of each row
+ *              of x / 127; sums are exact
+ *   GEMM_INT4  4 bits in groups of 32 of a row of w with a bf16 scale each, activations s8 by the
+ *              largest of each group of 32; sums of a group are exact
+ * Except with oneDNN, a row of y has the same bits whatever it is computed together with (kernels:
+ * kernels_gemm.h, layouts: panels.h). Up to GEMM_FEW rows are bound by reading the weights.
  */
 #ifndef WHEN_MODEL_GEMM_H
 #define WHEN_MODEL_GEMM_H
@@ -24,8 +24,9 @@
 
 enum { GEMM_FEW = 4 };
 
-typedef enum GemmDtype { GEMM_F32, GEMM_BF16 } GemmDtype;
-typedef enum GemmLayout { GEMM_AUTO, GEMM_ROWS, GEMM_PACKED } GemmLayout;
+typedef enum GemmDtype { GEMM_F32, GEMM_BF16, GEMM_INT8, GEMM_INT4 } GemmDtype;
+/* GEMM_PANELS where gemm_weight_row is wanted. GEMM_ONEDNN is for tests of that path. */
+typedef enum GemmLayout { GEMM_AUTO, GEMM_PANELS, GEMM_ONEDNN } GemmLayout;
 
 typedef struct Gemm Gemm;
 typedef struct GemmWeight GemmWeight;
@@ -37,16 +38,20 @@ typedef struct GemmSource {
     const float *bias; /* [n], copied; NULL: none */
 } GemmSource;
 
-/* GEMM_ROWS where gemm_weight_row is wanted. GEMM_PACKED is for tests of that path. -ENOMEM,
- * or -ENOTSUP when GEMM_PACKED is asked of a CPU that cannot. */
-int gemm_weight_new(GemmDtype dtype, GemmLayout layout, const GemmSource *source,
+/* Bytes of the block of memory that the weight takes. -ENOMEM: more than can be addressed;
+ * -ENOTSUP when GEMM_ONEDNN is asked of a CPU that cannot. */
+int gemm_block_bytes(GemmDtype dtype, GemmLayout layout, const GemmSource *source, size_t *bytes);
+/* block: where to put it (aligned to 64, kept, not owned), NULL: allocated. source->values NULL:
+ * the block holds already what an earlier call put there from the same kind of source (bias: any,
+ * but NULL as then). -ENOMEM, -ENOTSUP. */
+int gemm_weight_new(GemmDtype dtype, GemmLayout layout, const GemmSource *source, void *block,
                     GemmWeight **weight);
 void gemm_weight_free(GemmWeight *weight);
 size_t gemm_weight_bytes(const GemmWeight *weight);
-/* Row i widened to out [k]. Only of GEMM_ROWS. */
+/* Row i as the products see it, to out [k]. Not of oneDNN's layouts. */
 void gemm_weight_row(const GemmWeight *weight, size_t i, float *out);
-/* Bytes that one weight takes with GEMM_AUTO, for the estimate before loading. */
-size_t gemm_estimate_bytes(GemmDtype dtype, size_t n, size_t k, bool source_is_bf16);
+/* About the bytes that so many values take, for the estimate before loading. */
+size_t gemm_estimate_bytes(GemmDtype dtype, size_t values, bool source_is_bf16);
 
 /* The pool is kept and must outlive it. -ENOMEM. */
 int gemm_new(Pool *pool, Gemm **gemm);
@@ -56,7 +61,7 @@ void gemm_free(Gemm *gemm);
  * when oneDNN refuses (logged). */
 int gemm_run(Gemm *gemm, const GemmWeight *weight, const float *x, size_t m, float *y);
 
-/* "oneDNN 2.6.3 avx2": for the log. */
+/* "avx2", "avx512 oneDNN 2.6.3": for the log. */
 const char *gemm_description(void);
 
 #endif

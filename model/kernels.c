@@ -77,30 +77,6 @@ static void plain_tile(float *c, size_t c_stride, const float *a, size_t a_strid
     }
 }
 
-static void plain_matvec_f32(float *y, size_t y_stride, const float *x, size_t x_stride, size_t m,
-                             const float *w, size_t k, size_t from, size_t to)
-{
-    for (size_t r = 0; r < m; r++)
-        for (size_t i = from; i < to; i++) {
-            float sum = 0;
-            for (size_t j = 0; j < k; j++)
-                sum += w[i * k + j] * x[r * x_stride + j];
-            y[r * y_stride + i] = sum;
-        }
-}
-
-static void plain_matvec_bf16(float *y, size_t y_stride, const float *x, size_t x_stride, size_t m,
-                              const uint16_t *w, size_t k, size_t from, size_t to)
-{
-    for (size_t r = 0; r < m; r++)
-        for (size_t i = from; i < to; i++) {
-            float sum = 0;
-            for (size_t j = 0; j < k; j++)
-                sum += kernel_bf16(w[i * k + j]) * x[r * x_stride + j];
-            y[r * y_stride + i] = sum;
-        }
-}
-
 static inline size_t panel_index(const KernelPanels *p, size_t n, size_t k)
 {
     return n / p->width * p->panel + k / p->pair * p->width * p->pair + n % p->width * p->pair +
@@ -162,13 +138,12 @@ static const KernelTable kernels_plain = {
     .exp_sum = plain_exp_sum,
     .rope = plain_rope,
     .tile = plain_tile,
-    .matvec_f32 = plain_matvec_f32,
-    .matvec_bf16 = plain_matvec_bf16,
     .panels_f32 = plain_panels_f32,
     .panels_bf16 = plain_panels_bf16,
     .bf16_to_f32 = plain_bf16_to_f32,
     .s8_scale = plain_s8_scale,
     .s8_mul = plain_s8_mul,
+    .gemm = &gemm_kernels_plain,
 };
 
 /* --- the choice --- */

@@ -10,6 +10,8 @@
 #ifndef WHEN_MODEL_KERNELS_H
 #define WHEN_MODEL_KERNELS_H
 
+#include "model/kernels_gemm.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -51,12 +53,7 @@ typedef struct KernelTable {
                  size_t b_stride, size_t rows, size_t inner, size_t cols, bool accumulate);
 
     /* y[r * y_stride + i] = x[r * x_stride + ...] . w[i, ...] for rows r < m <= 4 and i in
-     * [from, to); w [n, k] row after row. */
-    void (*matvec_f32)(float *y, size_t y_stride, const float *x, size_t x_stride, size_t m,
-                       const float *w, size_t k, size_t from, size_t to);
-    void (*matvec_bf16)(float *y, size_t y_stride, const float *x, size_t x_stride, size_t m,
-                        const uint16_t *w, size_t k, size_t from, size_t to);
-    /* The same of packed weights; from is a multiple of KERNEL_ALIGN. */
+     * [from, to) of weights that oneDNN packed; from is a multiple of KERNEL_ALIGN. */
     void (*panels_f32)(float *y, size_t y_stride, const float *x, size_t x_stride, size_t m,
                        const float *w, const KernelPanels *panels, size_t k, size_t from,
                        size_t to);
@@ -68,6 +65,8 @@ typedef struct KernelTable {
     /* y[i] = x[i] * scale, and y[i] = x[i] * scales[i]; n is a multiple of KERNEL_ALIGN */
     void (*s8_scale)(float *y, const int8_t *x, float scale, size_t n);
     void (*s8_mul)(float *y, const int8_t *x, const float *scales, size_t n);
+
+    const GemmKernels *gemm; /* the large products */
 } KernelTable;
 
 /* The fastest that this CPU has and WHEN_CPU allows. */

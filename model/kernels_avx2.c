@@ -5,6 +5,7 @@
 #include "model/kernels_table.h"
 
 #include <math.h>
+#include <string.h>
 
 #pragma GCC target("avx2,fma")
 #include <immintrin.h>
@@ -66,6 +67,43 @@ static inline VEC V_S8(const int8_t *p)
     return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p)));
 }
 
-#include "model/kernels_body.h"
+typedef __m256i IVEC;
+#define I_LOAD(p)     _mm256_loadu_si256((const __m256i *)(p))
+#define I_STORE(p, v) _mm256_storeu_si256((__m256i *)(p), v)
+#define I_ZERO()      _mm256_setzero_si256()
+#define I_MADD16      _mm256_madd_epi16
+#define I_MADDU8      _mm256_maddubs_epi16
+#define I_PAIRS(v)    _mm256_madd_epi16(v, _mm256_set1_epi16(1))
+#define I_WIDEN8(p)   _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(p)))
+#define I_LOW4(v)     _mm256_and_si256(v, _mm256_set1_epi8(15))
+#define I_HIGH4(v)    _mm256_and_si256(_mm256_srli_epi16(v, 4), _mm256_set1_epi8(15))
+#define I_TO_V        _mm256_cvtepi32_ps
+#define V_TO_I        _mm256_cvtps_epi32
+#define V_ABS(v)      _mm256_andnot_ps(_mm256_set1_ps(-0.0f), v)
 
-const KernelTable kernels_avx2 = BODY_TABLE(KERNEL_AVX2, "avx2");
+static inline __m256i I_SET4(const void *p)
+{
+    int32_t bits;
+    memcpy(&bits, p, sizeof bits);
+    return _mm256_set1_epi32(bits);
+}
+
+/* As assembly, because gcc at -O3 reorders these sums so that the tiles take 1.6 times as long on
+ * Zen 3 (3.85 against 2.33 ns for 24 of them). */
+static inline __m256i I_ADD32(__m256i sum, __m256i v)
+{
+    __asm__("vpaddd %1, %0, %0" : "+x"(sum) : "x"(v));
+    return sum;
+}
+
+static inline __m256i I_ADD16(__m256i sum, __m256i v)
+{
+    __asm__("vpaddw %1, %0, %0" : "+x"(sum) : "x"(v));
+    return sum;
+}
+
+#include "model/kernels_body.h"
+#include "model/kernels_gemm_body.h"
+
+const GemmKernels gemm_kernels_avx2 = BODY_GEMM;
+const KernelTable kernels_avx2 = BODY_TABLE(KERNEL_AVX2, "avx2", &gemm_kernels_avx2);

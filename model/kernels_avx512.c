@@ -6,6 +6,7 @@
 #include "model/kernels_table.h"
 
 #include <math.h>
+#include <string.h>
 
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,fma")
 #include <immintrin.h>
@@ -55,6 +56,31 @@ static inline VEC V_S8(const int8_t *p)
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)));
 }
 
-#include "model/kernels_body.h"
+typedef __m512i IVEC;
+#define I_LOAD(p)     _mm512_loadu_si512(p)
+#define I_STORE(p, v) _mm512_storeu_si512(p, v)
+#define I_ZERO()      _mm512_setzero_si512()
+#define I_ADD32       _mm512_add_epi32
+#define I_ADD16       _mm512_add_epi16
+#define I_MADD16      _mm512_madd_epi16
+#define I_MADDU8      _mm512_maddubs_epi16
+#define I_PAIRS(v)    _mm512_madd_epi16(v, _mm512_set1_epi16(1))
+#define I_WIDEN8(p)   _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)(p)))
+#define I_LOW4(v)     _mm512_and_si512(v, _mm512_set1_epi8(15))
+#define I_HIGH4(v)    _mm512_and_si512(_mm512_srli_epi16(v, 4), _mm512_set1_epi8(15))
+#define I_TO_V        _mm512_cvtepi32_ps
+#define V_TO_I        _mm512_cvtps_epi32
+#define V_ABS         _mm512_abs_ps
 
-const KernelTable kernels_avx512 = BODY_TABLE(KERNEL_AVX512, "avx512");
+static inline __m512i I_SET4(const void *p)
+{
+    int32_t bits;
+    memcpy(&bits, p, sizeof bits);
+    return _mm512_set1_epi32(bits);
+}
+
+#include "model/kernels_body.h"
+#include "model/kernels_gemm_body.h"
+
+const GemmKernels gemm_kernels_avx512 = BODY_GEMM;
+const KernelTable kernels_avx512 = BODY_TABLE(KERNEL_AVX512, "avx512", &gemm_kernels_avx512);

@@ -226,83 +226,6 @@ static inline __attribute__((always_inline)) VEC body_weights(const void *w, boo
     return bf16 ? V_BF16((const uint16_t *)w + i) : V_LOAD((const float *)w + i);
 }
 
-static inline __attribute__((always_inline)) float body_weight(const void *w, bool bf16, size_t i)
-{
-    return bf16 ? kernel_bf16(((const uint16_t *)w)[i]) : ((const float *)w)[i];
-}
-
-/* m inputs with `rows` weight rows from element `at` on: two sums a product, always in the same
- * order, whatever m and rows. */
-static inline __attribute__((always_inline)) void
-body_dot(const int m, const int rows, const bool bf16, float *y, size_t y_stride, const float *x,
-         size_t x_stride, const void *w, size_t at, size_t k)
-{
-    VEC even[4][4], odd[4][4];
-#pragma GCC unroll 4
-    for (int j = 0; j < m; j++)
-#pragma GCC unroll 4
-        for (int r = 0; r < rows; r++)
-            even[j][r] = odd[j][r] = V_ZERO();
-    size_t i = 0;
-    for (; i + 2 * VEC_N <= k; i += 2 * VEC_N) {
-#pragma GCC unroll 4
-        for (int r = 0; r < rows; r++) {
-            VEC w0 = body_weights(w, bf16, at + (size_t)r * k + i);
-            VEC w1 = body_weights(w, bf16, at + (size_t)r * k + i + VEC_N);
-#pragma GCC unroll 4
-            for (int j = 0; j < m; j++) {
-                const float *in = x + (size_t)j * x_stride + i;
-                even[j][r] = V_FMA(w0, V_LOAD(in), even[j][r]);
-                odd[j][r] = V_FMA(w1, V_LOAD(in + VEC_N), odd[j][r]);
-            }
-        }
-    }
-#pragma GCC unroll 4
-    for (int j = 0; j < m; j++)
-#pragma GCC unroll 4
-        for (int r = 0; r < rows; r++) {
-            float sum = V_SUM(V_ADD(even[j][r], odd[j][r]));
-            for (size_t t = i; t < k; t++)
-                sum += body_weight(w, bf16, at + (size_t)r * k + t) * x[(size_t)j * x_stride + t];
-            y[(size_t)j * y_stride + (size_t)r] = sum;
-        }
-}
-
-static inline __attribute__((always_inline)) void
-body_matvec(const bool bf16, float *y, size_t y_stride, const float *x, size_t x_stride, size_t m,
-            const void *w, size_t k, size_t from, size_t to)
-{
-    size_t i = from;
-    if (m == 1)
-        for (; i + 4 <= to; i += 4)
-            body_dot(1, 4, bf16, y + i, y_stride, x, x_stride, w, i * k, k);
-    if (m == 2)
-        for (; i + 2 <= to; i += 2)
-            body_dot(2, 2, bf16, y + i, y_stride, x, x_stride, w, i * k, k);
-    for (; i < to; i++) {
-        if (m == 4)
-            body_dot(4, 1, bf16, y + i, y_stride, x, x_stride, w, i * k, k);
-        else if (m == 3)
-            body_dot(3, 1, bf16, y + i, y_stride, x, x_stride, w, i * k, k);
-        else if (m == 2)
-            body_dot(2, 1, bf16, y + i, y_stride, x, x_stride, w, i * k, k);
-        else
-            body_dot(1, 1, bf16, y + i, y_stride, x, x_stride, w, i * k, k);
-    }
-}
-
-static void body_matvec_f32(float *y, size_t y_stride, const float *x, size_t x_stride, size_t m,
-                            const float *w, size_t k, size_t from, size_t to)
-{
-    body_matvec(false, y, y_stride, x, x_stride, m, w, k, from, to);
-}
-
-static void body_matvec_bf16(float *y, size_t y_stride, const float *x, size_t x_stride, size_t m,
-                             const uint16_t *w, size_t k, size_t from, size_t to)
-{
-    body_matvec(true, y, y_stride, x, x_stride, m, w, k, from, to);
-}
-
 /* KERNEL_ALIGN columns of a packed panel; every vector of sums walks down the panel. k in pairs:
  * (k, k + 1) of a column are neighbours, and an odd last k has a padded partner. */
 #define BODY_GROUP (KERNEL_ALIGN / VEC_N)
@@ -379,12 +302,11 @@ static void body_s8_mul(float *y, const int8_t *x, const float *scales, size_t n
         V_STORE(y + i, V_MUL(V_S8(x + i), V_LOAD(scales + i)));
 }
 
-#define BODY_TABLE(CPU, NAME)                                                                      \
+#define BODY_TABLE(CPU, NAME, GEMM)                                                                \
     {                                                                                              \
         .cpu = CPU, .name = NAME, .rmsnorm = body_rmsnorm, .silu_mul = body_silu_mul,              \
         .add = body_add, .scale = body_scale, .max = body_max, .exp_sum = body_exp_sum,            \
-        .rope = body_rope, .tile = body_tile, .matvec_f32 = body_matvec_f32,                       \
-        .matvec_bf16 = body_matvec_bf16, .panels_f32 = body_panels_f32,                            \
-        .panels_bf16 = body_panels_bf16, .bf16_to_f32 = body_bf16_to_f32,                          \
+        .rope = body_rope, .tile = body_tile, .panels_f32 = body_panels_f32,                       \
+        .panels_bf16 = body_panels_bf16, .bf16_to_f32 = body_bf16_to_f32, .gemm = GEMM,            \
         .s8_scale = body_s8_scale, .s8_mul = body_s8_mul,                                          \
     }

@@ -90,7 +90,9 @@ int weights_matrix(Weights *w, const WeightsMatrix *m, GemmWeight **weight)
         at += part;
     }
     GemmSource source = {.n = n, .k = k, .values = rows, .is_bf16 = bf16, .bias = bias};
-    int r = gemm_weight_new(w->dtype, m->layout, &source, weight);
+    /* A table of rows that are looked up keeps 8 bits: a token's embedding is one of them. */
+    GemmDtype dtype = w->dtype == GEMM_INT4 && m->layout == GEMM_PANELS ? GEMM_INT8 : w->dtype;
+    int r = gemm_weight_new(dtype, m->layout, &source, NULL, weight);
     if (r == -ENOMEM)
         return no_memory(w, name);
     if (r < 0)

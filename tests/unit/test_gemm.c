@@ -100,7 +100,7 @@ static int run(GemmDtype dtype, GemmLayout layout, bool from_bf16, bool with_bia
                              .is_bf16 = from_bf16,
                              .bias = with_bias ? in.bias : NULL};
         GemmWeight *weight = NULL;
-        int r = gemm_weight_new(dtype, layout, &source, &weight);
+        int r = gemm_weight_new(dtype, layout, &source, NULL, &weight);
         if (r == -ENOTSUP) {
             drop(&in);
             return 0;
@@ -110,7 +110,7 @@ static int run(GemmDtype dtype, GemmLayout layout, bool from_bf16, bool with_bia
         Pool *pool = NULL;
         assert_int_equal(pool_new(threads, &pool), 0);
         assert_int_equal(gemm_new(pool, &gemm), 0);
-        bool packed_bf16 = layout == GEMM_PACKED && dtype == GEMM_BF16;
+        bool packed_bf16 = layout == GEMM_ONEDNN && dtype == GEMM_BF16;
         for (size_t i = 0; i < N_ROWS; i++) {
             size_t m = ROWS[i];
             memset(in.y, 0xff, in.m * in.n * sizeof(float));
@@ -133,24 +133,24 @@ static void test_rows(void **state)
 {
     (void)state;
     for (int threads = 1; threads <= 3; threads++) {
-        assert_true(run(GEMM_F32, GEMM_ROWS, false, true, threads));
+        assert_true(run(GEMM_F32, GEMM_PANELS, false, true, threads));
         assert_true(run(GEMM_F32, GEMM_AUTO, true, false, threads));
-        assert_true(run(GEMM_BF16, GEMM_ROWS, false, true, threads));
+        assert_true(run(GEMM_BF16, GEMM_PANELS, false, true, threads));
     }
 }
 
 static void test_packed_f32(void **state)
 {
     (void)state;
-    assert_true(run(GEMM_F32, GEMM_PACKED, false, true, 2));
-    assert_true(run(GEMM_F32, GEMM_PACKED, true, false, 1));
+    assert_true(run(GEMM_F32, GEMM_ONEDNN, false, true, 2));
+    assert_true(run(GEMM_F32, GEMM_ONEDNN, true, false, 1));
 }
 
 static void test_packed_bf16(void **state)
 {
     (void)state;
-    if (!run(GEMM_BF16, GEMM_PACKED, false, true, 2) ||
-        !run(GEMM_BF16, GEMM_PACKED, true, false, 1)) {
+    if (!run(GEMM_BF16, GEMM_ONEDNN, false, true, 2) ||
+        !run(GEMM_BF16, GEMM_ONEDNN, true, false, 1)) {
         print_message("not run: oneDNN has no bf16 on this CPU\n");
         skip();
     }
@@ -164,7 +164,7 @@ static void test_repeats(void **state)
     GemmSource source = {.n = in.n, .k = in.k, .values = in.narrow, .is_bf16 = true};
     GemmWeight *weight = NULL;
     Gemm *gemm = NULL;
-    assert_int_equal(gemm_weight_new(GEMM_BF16, GEMM_AUTO, &source, &weight), 0);
+    assert_int_equal(gemm_weight_new(GEMM_BF16, GEMM_AUTO, &source, NULL, &weight), 0);
     Pool *pool = NULL;
     assert_int_equal(pool_new(2, &pool), 0);
     assert_int_equal(gemm_new(pool, &gemm), 0);
@@ -193,8 +193,7 @@ static void test_row(void **state)
                              .values = from_bf16 ? (void *)in.narrow : (void *)in.w,
                              .is_bf16 = from_bf16};
         GemmWeight *weight = NULL;
-        assert_int_equal(gemm_weight_new(GEMM_F32, GEMM_ROWS, &source, &weight), 0);
-        assert_int_equal(gemm_weight_bytes(weight), in.n * in.k * (from_bf16 ? 2 : 4));
+        assert_int_equal(gemm_weight_new(GEMM_F32, GEMM_PANELS, &source, NULL, &weight), 0);
         float row[33];
         gemm_weight_row(weight, 7, row);
         for (size_t j = 0; j < 33; j++) {
@@ -206,12 +205,152 @@ static void test_row(void **state)
     drop(&in);
 }
 
+/* What an input is as s8: its values times scale of the row, or of the group of 32. */
+static void rounded(const float *x, size_t k, size_t group, float *out)
+{
+    for (size_t from = 0; from < k; from += group) {
+        size_t to = from + group < k ? from + group : k;
+        float largest = 0;
+        for (size_t i = from; i < to; i++)
+            largest = fmaxf(largest, fabsf(x[i]));
+        for (size_t i = from; i < to; i++)
+            out[i] = rintf(x[i] * (127 / largest)) * (largest / 127);
+    }
+}
+
+/* The integer modes: products of what weights and inputs were rounded to, over pieces of k; and a
+ * row has the same bits alone, among few and among many. */
+static void test_integers(void **state)
+{
+    (void)state;
+    static const struct {
+        size_t n, k, m;
+    } cases[] = {{83, 136, 65}, {1, 20, 9}, {260, 68, 30}, {40, 4230, 13}, {192, 192, 130}};
+    for (size_t s = 0; s < sizeof cases / sizeof cases[0]; s++)
+        for (int dtype = GEMM_INT8; dtype <= GEMM_INT4; dtype++) {
+            Inputs in = make(cases[s].n, cases[s].k, cases[s].m);
+            GemmSource source = {.n = in.n, .k = in.k, .values = in.w, .bias = in.bias};
+            GemmWeight *weight = NULL;
+            Pool *pool = NULL;
+            Gemm *gemm = NULL;
+            assert_int_equal(gemm_weight_new((GemmDtype)dtype, GEMM_AUTO, &source, NULL, &weight),
+                             0);
+            assert_int_equal(pool_new(2, &pool), 0);
+            assert_int_equal(gemm_new(pool, &gemm), 0);
+            for (size_t i = 0; i < in.k; i++)
+                in.x[in.k + i] = 0; /* a row of zeros */
+            assert_int_equal(gemm_run(gemm, weight, in.x, in.m, in.y), 0);
+            float *w = malloc(in.n * in.k * sizeof *w), *x = malloc(in.k * sizeof *x);
+            float *alone = malloc(GEMM_FEW * in.n * sizeof *alone);
+            assert_true(w && x && alone);
+            for (size_t i = 0; i < in.n; i++)
+                gemm_weight_row(weight, i, w + i * in.k);
+            for (size_t r = 0; r < in.m; r++) {
+                rounded(in.x + r * in.k, in.k, dtype == GEMM_INT8 ? in.k : 32, x);
+                for (size_t i = 0; i < in.n; i++) {
+                    double want = (double)in.bias[i], got = (double)in.y[r * in.n + i];
+                    for (size_t j = 0; r != 1 && j < in.k; j++)
+                        want += (double)x[j] * (double)w[i * in.k + j];
+                    if (!(fabs(got - want) <= 3e-6 * sqrt((double)in.k)))
+                        fail_msg("dtype %d n=%zu k=%zu: (%zu, %zu) is %.7g, expected %.7g", dtype,
+                                 in.n, in.k, r, i, got, want);
+                }
+            }
+            for (size_t m = 1; m <= GEMM_FEW; m++)
+                for (size_t r = 0; r + m <= in.m; r += 5) {
+                    assert_int_equal(gemm_run(gemm, weight, in.x + r * in.k, m, alone), 0);
+                    assert_memory_equal(alone, in.y + r * in.n, m * in.n * sizeof *alone);
+                }
+            in.x[0] = NAN;
+            in.x[2 * in.k + in.k - 1] = -INFINITY;
+            assert_int_equal(gemm_run(gemm, weight, in.x, in.m, in.y), 0);
+            assert_true(isnan(in.y[0]) && isnan(in.y[2 * in.n]) && isfinite(in.y[in.n]));
+            free(w);
+            free(x);
+            free(alone);
+            gemm_free(gemm);
+            pool_free(pool);
+            gemm_weight_free(weight);
+            drop(&in);
+        }
+}
+
+/* Floats too: alone, in a tile's last rows and in pieces of k, the same bits. */
+static void test_rows_are_independent(void **state)
+{
+    (void)state;
+    for (int bf16 = 0; bf16 < 2; bf16++) {
+        Inputs in = make(200, 2500, 40);
+        GemmSource source = {.n = in.n, .k = in.k, .values = in.w, .bias = in.bias};
+        GemmWeight *weight = NULL;
+        Pool *pool = NULL;
+        Gemm *gemm = NULL;
+        assert_int_equal(
+            gemm_weight_new(bf16 ? GEMM_BF16 : GEMM_F32, GEMM_PANELS, &source, NULL, &weight), 0);
+        assert_int_equal(pool_new(2, &pool), 0);
+        assert_int_equal(gemm_new(pool, &gemm), 0);
+        assert_int_equal(gemm_run(gemm, weight, in.x, in.m, in.y), 0);
+        check(&in, in.m, true, bf16, false, 4e-6);
+        float *part = malloc(in.m * in.n * sizeof *part);
+        assert_non_null(part);
+        for (size_t m = 1; m < in.m; m += m < 8 ? 1 : 7) {
+            assert_int_equal(gemm_run(gemm, weight, in.x + (in.m - m) * in.k, m, part), 0);
+            assert_memory_equal(part, in.y + (in.m - m) * in.n, m * in.n * sizeof *part);
+        }
+        free(part);
+        gemm_free(gemm);
+        pool_free(pool);
+        gemm_weight_free(weight);
+        drop(&in);
+    }
+}
+
+/* A block that was filled once is used again in place. */
+static void test_block(void **state)
+{
+    (void)state;
+    for (int dtype = GEMM_F32; dtype <= GEMM_INT4; dtype++) {
+        Inputs in = make(50, 70, 9);
+        GemmSource source = {.n = in.n, .k = in.k, .values = in.w, .bias = in.bias};
+        size_t bytes;
+        assert_int_equal(gemm_block_bytes((GemmDtype)dtype, GEMM_AUTO, &source, &bytes), 0);
+        void *block = aligned_alloc(64, bytes);
+        assert_non_null(block);
+        GemmWeight *weight = NULL;
+        Pool *pool = NULL;
+        Gemm *gemm = NULL;
+        float *first = malloc(in.m * in.n * sizeof *first);
+        assert_non_null(first);
+        assert_int_equal(pool_new(1, &pool), 0);
+        assert_int_equal(gemm_new(pool, &gemm), 0);
+        for (int again = 0; again < 2; again++) {
+            assert_int_equal(gemm_weight_new((GemmDtype)dtype, GEMM_AUTO, &source, block, &weight),
+                             0);
+            assert_int_equal(gemm_weight_bytes(weight), bytes);
+            assert_int_equal(gemm_run(gemm, weight, in.x, in.m, again ? in.y : first), 0);
+            gemm_weight_free(weight);
+            source.values = NULL;
+        }
+        assert_memory_equal(first, in.y, in.m * in.n * sizeof *first);
+        free(first);
+        free(block);
+        gemm_free(gemm);
+        pool_free(pool);
+        drop(&in);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rows),        cmocka_unit_test(test_packed_f32),
-        cmocka_unit_test(test_packed_bf16), cmocka_unit_test(test_repeats),
+        cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_packed_f32),
+        cmocka_unit_test(test_packed_bf16),
+        cmocka_unit_test(test_repeats),
         cmocka_unit_test(test_row),
+        cmocka_unit_test(test_integers),
+        cmocka_unit_test(test_rows_are_independent),
+        cmocka_unit_test(test_block),
     };
     printf("%s\n", gemm_description());
     return cmocka_run_group_tests(tests, NULL, NULL);

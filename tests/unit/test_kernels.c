@@ -16,102 +16,11 @@
 
 #include <cmocka.h>
 
-/* --- kernels_body.h over arrays --- */
+#include "vectors16.h"
 
-typedef struct VEC {
-    float lane[16];
-} VEC;
-#define VEC_N 16
-#define EACH(expression)                                                                           \
-    VEC out;                                                                                       \
-    for (int i = 0; i < 16; i++)                                                                   \
-        out.lane[i] = (expression);                                                                \
-    return out
-static VEC V_SET(float x)
-{
-    EACH(x);
-}
-static VEC V_ZERO(void)
-{
-    return V_SET(0);
-}
-static VEC V_LOAD(const float *p)
-{
-    EACH(p[i]);
-}
-static void V_STORE(float *p, VEC v)
-{
-    memcpy(p, v.lane, sizeof v.lane);
-}
-static VEC V_ADD(VEC a, VEC b)
-{
-    EACH(a.lane[i] + b.lane[i]);
-}
-static VEC V_SUB(VEC a, VEC b)
-{
-    EACH(a.lane[i] - b.lane[i]);
-}
-static VEC V_MUL(VEC a, VEC b)
-{
-    EACH(a.lane[i] * b.lane[i]);
-}
-static VEC V_DIV(VEC a, VEC b)
-{
-    EACH(a.lane[i] / b.lane[i]);
-}
-static VEC V_MAX(VEC a, VEC b)
-{
-    EACH(a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i]);
-}
-static VEC V_MIN(VEC a, VEC b)
-{
-    EACH(a.lane[i] < b.lane[i] ? a.lane[i] : b.lane[i]);
-}
-static VEC V_FMA(VEC a, VEC b, VEC c)
-{
-    EACH(fmaf(a.lane[i], b.lane[i], c.lane[i]));
-}
-static VEC V_ROUND(VEC v)
-{
-    EACH(rintf(v.lane[i]));
-}
-static VEC V_POW2(VEC v)
-{
-    EACH(ldexpf(1, (int)v.lane[i]));
-}
-static VEC V_BF16(const uint16_t *p)
-{
-    EACH(kernel_bf16(p[i]));
-}
-static VEC V_S8(const int8_t *p)
-{
-    EACH((float)p[i]);
-}
-static VEC V_BF16_EVEN(const uint16_t *p)
-{
-    EACH(kernel_bf16(p[2 * i]));
-}
-static VEC V_BF16_ODD(const uint16_t *p)
-{
-    EACH(kernel_bf16(p[2 * i + 1]));
-}
-static float V_SUM(VEC v)
-{
-    float sum = 0;
-    for (int i = 0; i < 16; i++)
-        sum += v.lane[i];
-    return sum;
-}
-static float V_MAXIMUM(VEC v)
-{
-    float best = v.lane[0];
-    for (int i = 1; i < 16; i++)
-        best = v.lane[i] > best ? v.lane[i] : best;
-    return best;
-}
 #include "model/kernels_body.h"
 
-static const KernelTable kernels_arrays = BODY_TABLE(KERNEL_AVX512, "arrays of 16");
+static const KernelTable kernels_arrays = BODY_TABLE(KERNEL_AVX512, "arrays of 16", NULL);
 
 /* --- inputs --- */
 
@@ -337,46 +246,6 @@ static void test_tile(void **user)
             }
 }
 
-static void test_matvec(void **user)
-{
-    (void)user;
-    FOR_EACH_TABLE(k)
-    for (size_t s = 0; s < N_SIZES; s++)
-        for (size_t m = 1; m <= 4; m++) {
-            size_t inner = SIZES[s], n = 23;
-            float *x = random_values(m * inner, 1), *w = random_values(n * inner, 1);
-            float *y = random_values(m * n, 0), *want = random_values(m * n, 0);
-            uint16_t *narrow = malloc(n * inner * sizeof *narrow);
-            assert_non_null(narrow);
-            kernel_f32_to_bf16(narrow, w, n * inner);
-            for (size_t i = 0; i < n * inner; i++)
-                w[i] = kernel_bf16(narrow[i]);
-            for (size_t r = 0; r < m; r++)
-                for (size_t i = 3; i < n; i++) {
-                    double sum = 0;
-                    for (size_t j = 0; j < inner; j++)
-                        sum += (double)x[r * inner + j] * (double)w[i * inner + j];
-                    want[r * n + i] = (float)sum;
-                }
-            k->matvec_f32(y, n, x, inner, m, w, inner, 3, n);
-            assert_close(y, want, m * n, 1e-5, k->name, "matvec_f32");
-            memset(y, 0, m * n * sizeof *y);
-            k->matvec_bf16(y, n, x, inner, m, narrow, inner, 3, n);
-            assert_close(y, want, m * n, 1e-5, k->name, "matvec_bf16");
-            /* A row's result does not depend on how many there are, nor on the range's begin. */
-            for (size_t r = 0; r < m; r++) {
-                float alone[23];
-                k->matvec_bf16(alone, n, x + r * inner, inner, 1, narrow, inner, 5, n);
-                assert_memory_equal(alone + 5, y + r * n + 5, (n - 5) * sizeof *alone);
-            }
-            free(x);
-            free(w);
-            free(y);
-            free(want);
-            free(narrow);
-        }
-}
-
 static void test_panels(void **user)
 {
     (void)user;
@@ -527,12 +396,17 @@ static void test_choice(void **user)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rmsnorm),       cmocka_unit_test(test_silu_mul),
-        cmocka_unit_test(test_add_scale_max), cmocka_unit_test(test_exp_sum),
-        cmocka_unit_test(test_rope),          cmocka_unit_test(test_tile),
-        cmocka_unit_test(test_matvec),        cmocka_unit_test(test_panels),
-        cmocka_unit_test(test_bf16),          cmocka_unit_test(test_s8),
-        cmocka_unit_test(test_gelu_softmax),  cmocka_unit_test(test_rope_table),
+        cmocka_unit_test(test_rmsnorm),
+        cmocka_unit_test(test_silu_mul),
+        cmocka_unit_test(test_add_scale_max),
+        cmocka_unit_test(test_exp_sum),
+        cmocka_unit_test(test_rope),
+        cmocka_unit_test(test_tile),
+        cmocka_unit_test(test_panels),
+        cmocka_unit_test(test_bf16),
+        cmocka_unit_test(test_s8),
+        cmocka_unit_test(test_gelu_softmax),
+        cmocka_unit_test(test_rope_table),
         cmocka_unit_test(test_choice),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

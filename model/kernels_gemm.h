@@ -1,0 +1,77 @@
+/*
+ * The inner loops of products with weights in panels (panels.h). A product runs in tiles of
+ * tile_rows inputs by tile_width columns; the part of the weights that a tile needs is first
+ * widened into scratch that stays in L2, and is used for all rows. One to four rows ("few") read
+ * the packed weights themselves and are bound by memory.
+ *
+ * Sums run over k in rising order with one accumulator an element, also where k is cut into pieces,
+ * so a row's result has the same bits in a tile, alone, and in every number of threads. Integer
+ * sums are exact: all CPUs give the same.
+ */
+#ifndef WHEN_MODEL_KERNELS_GEMM_H
+#define WHEN_MODEL_KERNELS_GEMM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    KERNEL_PANEL = 16, /* columns of a panel */
+    KERNEL_GROUP = 32, /* k of one int4 scale */
+    KERNEL_FEW = 4,
+    KERNEL_TILE_ROWS = 12, /* the most of any CPU */
+    KERNEL_TILE_WIDTH = 32,
+};
+
+/* Input rows as int4 products take them: s8 with a scale a group. Rows are interleaved `rows` at a
+ * time: value k of row r is at ((k / 4) * rows + r) * 4 + k % 4; offset and scale of group g at
+ * g * rows + r. offset holds -8 times the sums of the values with k % 4 in {0, 1} and in {2, 3} as
+ * two s16: the weights are stored with 8 added. */
+typedef struct KernelQ4Rows {
+    const int8_t *values;
+    const int32_t *offset;
+    const float *scale;
+} KernelQ4Rows;
+
+typedef struct GemmKernels {
+    size_t tile_rows, tile_width;
+
+    /* k steps of one panel -> out, `width` columns apart: f32 [k][width], s16 [k / 2][width][2],
+     * u8 0..15 [k / 4][width][4] */
+    void (*widen_f32)(float *out, size_t width, const float *panel, size_t k);
+    void (*widen_bf16)(float *out, size_t width, const uint16_t *panel, size_t k);
+    void (*widen_s8)(int16_t *out, size_t width, const int8_t *panel, size_t k);
+    void (*widen_q4)(uint8_t *out, size_t width, const uint8_t *panel, size_t groups);
+
+    /* y [tile_rows, tile_width], rows y_stride apart, (first: =, else +=) x . w; w as widened. */
+    void (*tile_f32)(float *y, size_t y_stride, const float *x, size_t x_stride, const float *w,
+                     size_t k, bool first);
+    /* x [k / 2][tile_rows][2] */
+    void (*tile_s8)(int32_t *y, size_t y_stride, const int16_t *x, const int16_t *w, size_t k,
+                    bool first);
+    /* scale [groups][tile_width] */
+    void (*tile_q4)(float *y, size_t y_stride, const KernelQ4Rows *x, const uint8_t *w,
+                    const float *scale, size_t groups, bool first);
+
+    /* y [m][(to - from) * KERNEL_PANEL], rows y_stride apart: the columns of panels from .. to - 1;
+     * m <= KERNEL_FEW. panel: elements of one. x of f32 and bf16: rows of floats; of s8: rows of
+     * s16, k is even. */
+    void (*few_f32)(float *y, size_t y_stride, const float *x, size_t x_stride, size_t m,
+                    const float *w, size_t panel, size_t k, size_t from, size_t to);
+    void (*few_bf16)(float *y, size_t y_stride, const float *x, size_t x_stride, size_t m,
+                     const uint16_t *w, size_t panel, size_t k, size_t from, size_t to);
+    void (*few_s8)(int32_t *y, size_t y_stride, const int16_t *x, size_t x_stride, size_t m,
+                   const int8_t *w, size_t panel, size_t k, size_t from, size_t to);
+    /* x [m]; scale: bf16 [panels][groups][KERNEL_PANEL] */
+    void (*few_q4)(float *y, size_t y_stride, const KernelQ4Rows *x, size_t m, const uint8_t *w,
+                   const uint16_t *scale, size_t groups, size_t from, size_t to);
+
+    /* y (s32) -> float(y) * (row_scale * scale[i]), in place */
+    void (*finish_s8)(float *y, size_t n, float row_scale, const float *scale);
+    /* The largest |x|; NaN and infinities give one that is not finite. */
+    float (*largest)(const float *x, size_t n);
+    /* round(x * factor), to nearest, ties to even; |x * factor| <= 127 */
+    void (*round_s8)(int8_t *y, const float *x, size_t n, float factor);
+} GemmKernels;
+
+#endif

@@ -1,0 +1,435 @@
+/*
+ * The kernels of kernels_gemm.h, written once over the vectors of kernels_body.h (included first)
+ * and
+ *   IVEC                         a vector of VEC_N s32, 2 VEC_N s16 or 4 VEC_N s8
+ *   I_LOAD(p) I_STORE(p, v) I_SET4(p)   the 4 bytes at p in every s32
+ *   I_ZERO()
+ *   I_ADD32(a, b) I_ADD16(a, b)  acc + v
+ *   I_MADD16(a, b)               s16 x s16, neighbours added, to s32
+ *   I_MADDU8(a, b)               u8 x s8, neighbours added, to s16
+ *   I_PAIRS(v)                   neighbouring s16 added, to s32
+ *   I_WIDEN8(p)                  2 VEC_N s8 at p, to s16
+ *   I_LOW4(v) I_HIGH4(v)         the nibbles of bytes
+ *   I_TO_V(v) V_TO_I(v)          s32 <-> f32, to nearest
+ *   V_ABS(v)
+ */
+#include "model/kernels_gemm.h"
+
+#define GEMM_VECS (KERNEL_PANEL / VEC_N) /* vectors of a panel's row */
+
+/* --- widening: once a tile row's worth of inputs --- */
+
+static void body_widen_f32(float *out, size_t width, const float *panel, size_t k)
+{
+    for (size_t i = 0; i < k; i++)
+        for (size_t v = 0; v < GEMM_VECS; v++)
+            V_STORE(out + i * width + v * VEC_N, V_LOAD(panel + i * KERNEL_PANEL + v * VEC_N));
+}
+
+static void body_widen_bf16(float *out, size_t width, const uint16_t *panel, size_t k)
+{
+    for (size_t i = 0; i < k; i += 2)
+        for (size_t v = 0; v < GEMM_VECS; v++) {
+            const uint16_t *in = panel + i * KERNEL_PANEL + v * 2 * VEC_N;
+            V_STORE(out + i * width + v * VEC_N, V_BF16_EVEN(in));
+            V_STORE(out + (i + 1) * width + v * VEC_N, V_BF16_ODD(in));
+        }
+}
+
+static void body_widen_s8(int16_t *out, size_t width, const int8_t *panel, size_t k)
+{
+    for (size_t i = 0; i < k; i += 2)
+        for (size_t v = 0; v < GEMM_VECS; v++)
+            I_STORE(out + i * width + v * 2 * VEC_N,
+                    I_WIDEN8(panel + i * KERNEL_PANEL + v * 2 * VEC_N));
+}
+
+static void body_widen_q4(uint8_t *out, size_t width, const uint8_t *panel, size_t groups)
+{
+    const size_t step = 4 * KERNEL_PANEL;
+    for (size_t p = 0; p < groups * (KERNEL_GROUP / 8); p++)
+        for (size_t v = 0; v < GEMM_VECS; v++) {
+            IVEC both = I_LOAD(panel + p * step + v * 4 * VEC_N);
+            I_STORE(out + 2 * p * 4 * width + v * 4 * VEC_N, I_LOW4(both));
+            I_STORE(out + (2 * p + 1) * 4 * width + v * 4 * VEC_N, I_HIGH4(both));
+        }
+}
+
+/* --- tiles --- */
+
+#define TILE_R (VEC_N == 8 ? 6 : 12)
+#define TILE_W ((size_t)(2 * VEC_N))
+
+static void body_tile_f32(float *y, size_t y_stride, const float *x, size_t x_stride,
+                          const float *w, size_t k, bool first)
+{
+    VEC sum[TILE_R][2];
+#pragma GCC unroll 12
+    for (int r = 0; r < TILE_R; r++) {
+        sum[r][0] = first ? V_ZERO() : V_LOAD(y + (size_t)r * y_stride);
+        sum[r][1] = first ? V_ZERO() : V_LOAD(y + (size_t)r * y_stride + VEC_N);
+    }
+    const float *lower = x + TILE_R / 2 * x_stride;
+    for (size_t i = 0; i < k; i++) {
+        VEC w0 = V_LOAD(w + i * TILE_W), w1 = V_LOAD(w + i * TILE_W + VEC_N);
+#pragma GCC unroll 12
+        for (int r = 0; r < TILE_R; r++) {
+            VEC in = V_SET(r < TILE_R / 2 ? x[(size_t)r * x_stride + i]
+                                          : lower[(size_t)(r - TILE_R / 2) * x_stride + i]);
+            sum[r][0] = V_FMA(in, w0, sum[r][0]);
+            sum[r][1] = V_FMA(in, w1, sum[r][1]);
+        }
+    }
+#pragma GCC unroll 12
+    for (int r = 0; r < TILE_R; r++) {
+        V_STORE(y + (size_t)r * y_stride, sum[r][0]);
+        V_STORE(y + (size_t)r * y_stride + VEC_N, sum[r][1]);
+    }
+}
+
+static void body_tile_s8(int32_t *y, size_t y_stride, const int16_t *x, const int16_t *w, size_t k,
+                         bool first)
+{
+    IVEC sum[TILE_R][2];
+#pragma GCC unroll 12
+    for (int r = 0; r < TILE_R; r++) {
+        sum[r][0] = first ? I_ZERO() : I_LOAD(y + (size_t)r * y_stride);
+        sum[r][1] = first ? I_ZERO() : I_LOAD(y + (size_t)r * y_stride + VEC_N);
+    }
+    for (size_t i = 0; i < k; i += 2) {
+        IVEC w0 = I_LOAD(w + i * TILE_W), w1 = I_LOAD(w + i * TILE_W + 2 * VEC_N);
+#pragma GCC unroll 12
+        for (int r = 0; r < TILE_R; r++) {
+            IVEC in = I_SET4(x + i * TILE_R + 2 * r);
+            sum[r][0] = I_ADD32(sum[r][0], I_MADD16(in, w0));
+            sum[r][1] = I_ADD32(sum[r][1], I_MADD16(in, w1));
+        }
+    }
+#pragma GCC unroll 12
+    for (int r = 0; r < TILE_R; r++) {
+        I_STORE(y + (size_t)r * y_stride, sum[r][0]);
+        I_STORE(y + (size_t)r * y_stride + VEC_N, sum[r][1]);
+    }
+}
+
+/* A group's sums fit s16: 16 products of at most 8 * 127 a lane, and the offset is part of them
+ * from the start (sums in between may wrap; the last one does not). */
+static void body_tile_q4(float *y, size_t y_stride, const KernelQ4Rows *x, const uint8_t *w,
+                         const float *scale, size_t groups, bool first)
+{
+    if (first)
+        for (size_t r = 0; r < TILE_R; r++) {
+            V_STORE(y + r * y_stride, V_ZERO());
+            V_STORE(y + r * y_stride + VEC_N, V_ZERO());
+        }
+    for (size_t g = 0; g < groups; g++) {
+        IVEC sum[TILE_R][2];
+#pragma GCC unroll 12
+        for (int r = 0; r < TILE_R; r++)
+            sum[r][0] = sum[r][1] = I_SET4(x->offset + g * TILE_R + r);
+        const uint8_t *in_w = w + g * KERNEL_GROUP * TILE_W;
+        const int8_t *in_x = x->values + g * KERNEL_GROUP * TILE_R;
+        for (size_t i = 0; i < KERNEL_GROUP / 4; i++) {
+            IVEC w0 = I_LOAD(in_w + i * 4 * TILE_W), w1 = I_LOAD(in_w + i * 4 * TILE_W + 4 * VEC_N);
+#pragma GCC unroll 12
+            for (int r = 0; r < TILE_R; r++) {
+                IVEC in = I_SET4(in_x + (i * TILE_R + (size_t)r) * 4);
+                sum[r][0] = I_ADD16(sum[r][0], I_MADDU8(w0, in));
+                sum[r][1] = I_ADD16(sum[r][1], I_MADDU8(w1, in));
+            }
+        }
+        VEC s0 = V_LOAD(scale + g * TILE_W), s1 = V_LOAD(scale + g * TILE_W + VEC_N);
+#pragma GCC unroll 12
+        for (int r = 0; r < TILE_R; r++) {
+            VEC of_x = V_SET(x->scale[g * TILE_R + (size_t)r]);
+            float *out = y + (size_t)r * y_stride;
+            V_STORE(out, V_FMA(V_MUL(of_x, s0), I_TO_V(I_PAIRS(sum[r][0])), V_LOAD(out)));
+            out += VEC_N;
+            V_STORE(out, V_FMA(V_MUL(of_x, s1), I_TO_V(I_PAIRS(sum[r][1])), V_LOAD(out)));
+        }
+    }
+}
+
+/* --- few rows: `panels` panels at once, so that there are enough sums to hide the latency --- */
+
+/* Steps i and (both) i + 1 of k. */
+static inline __attribute__((always_inline)) void
+body_few_step(const int m, const int panels, const bool bf16, const bool both,
+              VEC sum[4][4][GEMM_VECS], const float *x, size_t x_stride, const void *w,
+              size_t panel, size_t i)
+{
+#pragma GCC unroll 4
+    for (int p = 0; p < panels; p++)
+#pragma GCC unroll 2
+        for (int v = 0; v < GEMM_VECS; v++) {
+            const size_t at = (size_t)p * panel + i * KERNEL_PANEL;
+            VEC w0, w1;
+            if (bf16) {
+                const uint16_t *pairs = (const uint16_t *)w + at + (size_t)v * 2 * VEC_N;
+                w0 = V_BF16_EVEN(pairs);
+                w1 = V_BF16_ODD(pairs);
+            } else {
+                const float *rows = (const float *)w + at + (size_t)v * VEC_N;
+                w0 = V_LOAD(rows);
+                w1 = V_LOAD(rows + KERNEL_PANEL);
+            }
+#pragma GCC unroll 4
+            for (int r = 0; r < m; r++) {
+                const float *in = x + (size_t)r * x_stride;
+                sum[r][p][v] = V_FMA(V_SET(in[0]), w0, sum[r][p][v]);
+                if (both)
+                    sum[r][p][v] = V_FMA(V_SET(in[1]), w1, sum[r][p][v]);
+            }
+        }
+}
+
+static inline __attribute__((always_inline)) void
+body_few_float(const int m, const int panels, const bool bf16, float *y, size_t y_stride,
+               const float *x, size_t x_stride, const void *w, size_t panel, size_t k)
+{
+    VEC sum[4][4][GEMM_VECS];
+#pragma GCC unroll 4
+    for (int r = 0; r < m; r++)
+#pragma GCC unroll 4
+        for (int p = 0; p < panels; p++)
+#pragma GCC unroll 2
+            for (int v = 0; v < GEMM_VECS; v++)
+                sum[r][p][v] = V_ZERO();
+    size_t i = 0;
+    for (; i + 2 <= k; i += 2)
+        body_few_step(m, panels, bf16, true, sum, x + i, x_stride, w, panel, i);
+    if (i < k)
+        body_few_step(m, panels, bf16, false, sum, x + i, x_stride, w, panel, i);
+#pragma GCC unroll 4
+    for (int r = 0; r < m; r++)
+#pragma GCC unroll 4
+        for (int p = 0; p < panels; p++)
+#pragma GCC unroll 2
+            for (int v = 0; v < GEMM_VECS; v++)
+                V_STORE(y + (size_t)r * y_stride + (size_t)p * KERNEL_PANEL + (size_t)v * VEC_N,
+                        sum[r][p][v]);
+}
+
+static inline __attribute__((always_inline)) void
+body_few_floats(const bool bf16, float *y, size_t y_stride, const float *x, size_t x_stride,
+                size_t m, const void *w, size_t panel, size_t k, size_t from, size_t to)
+{
+    const size_t one = bf16 ? sizeof(uint16_t) : sizeof(float);
+    for (size_t p = from; p < to;) {
+        const char *at = (const char *)w + p * panel * one;
+        float *out = y + (p - from) * KERNEL_PANEL;
+        const size_t left = to - p;
+        if (m == 1 && left >= 4) {
+            body_few_float(1, 4, bf16, out, y_stride, x, x_stride, at, panel, k);
+            p += 4;
+            continue;
+        }
+        if (m == 2 && left >= 2) {
+            body_few_float(2, 2, bf16, out, y_stride, x, x_stride, at, panel, k);
+            p += 2;
+            continue;
+        }
+        if (m == 1)
+            body_few_float(1, 1, bf16, out, y_stride, x, x_stride, at, panel, k);
+        else if (m == 2)
+            body_few_float(2, 1, bf16, out, y_stride, x, x_stride, at, panel, k);
+        else if (m == 3)
+            body_few_float(3, 1, bf16, out, y_stride, x, x_stride, at, panel, k);
+        else
+            body_few_float(4, 1, bf16, out, y_stride, x, x_stride, at, panel, k);
+        p++;
+    }
+}
+
+static void body_few_f32(float *y, size_t y_stride, const float *x, size_t x_stride, size_t m,
+                         const float *w, size_t panel, size_t k, size_t from, size_t to)
+{
+    body_few_floats(false, y, y_stride, x, x_stride, m, w, panel, k, from, to);
+}
+
+static void body_few_bf16(float *y, size_t y_stride, const float *x, size_t x_stride, size_t m,
+                          const uint16_t *w, size_t panel, size_t k, size_t from, size_t to)
+{
+    body_few_floats(true, y, y_stride, x, x_stride, m, w, panel, k, from, to);
+}
+
+static inline __attribute__((always_inline)) void
+body_few_s8_of(const int m, const int panels, int32_t *y, size_t y_stride, const int16_t *x,
+               size_t x_stride, const int8_t *w, size_t panel, size_t k)
+{
+    IVEC sum[4][2][GEMM_VECS];
+#pragma GCC unroll 4
+    for (int r = 0; r < m; r++)
+#pragma GCC unroll 2
+        for (int p = 0; p < panels; p++)
+#pragma GCC unroll 2
+            for (int v = 0; v < GEMM_VECS; v++)
+                sum[r][p][v] = I_ZERO();
+    for (size_t i = 0; i < k; i += 2) {
+#pragma GCC unroll 2
+        for (int p = 0; p < panels; p++)
+#pragma GCC unroll 2
+            for (int v = 0; v < GEMM_VECS; v++) {
+                IVEC in_w = I_WIDEN8(w + (size_t)p * panel + i * KERNEL_PANEL + v * 2 * VEC_N);
+#pragma GCC unroll 4
+                for (int r = 0; r < m; r++)
+                    sum[r][p][v] =
+                        I_ADD32(sum[r][p][v], I_MADD16(I_SET4(x + (size_t)r * x_stride + i), in_w));
+            }
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < m; r++)
+#pragma GCC unroll 2
+        for (int p = 0; p < panels; p++)
+#pragma GCC unroll 2
+            for (int v = 0; v < GEMM_VECS; v++)
+                I_STORE(y + (size_t)r * y_stride + (size_t)p * KERNEL_PANEL + (size_t)v * VEC_N,
+                        sum[r][p][v]);
+}
+
+static void body_few_s8(int32_t *y, size_t y_stride, const int16_t *x, size_t x_stride, size_t m,
+                        const int8_t *w, size_t panel, size_t k, size_t from, size_t to)
+{
+    for (size_t p = from; p < to;) {
+        const int8_t *at = w + p * panel;
+        int32_t *out = y + (p - from) * KERNEL_PANEL;
+        if (m <= 2 && to - p >= 2) {
+            if (m == 1)
+                body_few_s8_of(1, 2, out, y_stride, x, x_stride, at, panel, k);
+            else
+                body_few_s8_of(2, 2, out, y_stride, x, x_stride, at, panel, k);
+            p += 2;
+            continue;
+        }
+        if (m == 1)
+            body_few_s8_of(1, 1, out, y_stride, x, x_stride, at, panel, k);
+        else if (m == 2)
+            body_few_s8_of(2, 1, out, y_stride, x, x_stride, at, panel, k);
+        else if (m == 3)
+            body_few_s8_of(3, 1, out, y_stride, x, x_stride, at, panel, k);
+        else
+            body_few_s8_of(4, 1, out, y_stride, x, x_stride, at, panel, k);
+        p++;
+    }
+}
+
+static inline __attribute__((always_inline)) void
+body_few_q4_of(const int m, float *y, size_t y_stride, const KernelQ4Rows *x, const uint8_t *w,
+               const uint16_t *scale, size_t groups)
+{
+    VEC total[4][GEMM_VECS];
+#pragma GCC unroll 4
+    for (int r = 0; r < m; r++)
+#pragma GCC unroll 2
+        for (int v = 0; v < GEMM_VECS; v++)
+            total[r][v] = V_ZERO();
+    for (size_t g = 0; g < groups; g++) {
+        IVEC sum[4][GEMM_VECS];
+#pragma GCC unroll 4
+        for (int r = 0; r < m; r++)
+#pragma GCC unroll 2
+            for (int v = 0; v < GEMM_VECS; v++)
+                sum[r][v] = I_SET4(x[r].offset + g);
+#pragma GCC unroll 4
+        for (int p = 0; p < KERNEL_GROUP / 8; p++)
+#pragma GCC unroll 2
+            for (int v = 0; v < GEMM_VECS; v++) {
+                IVEC both = I_LOAD(w + g * KERNEL_PANEL * KERNEL_GROUP / 2 +
+                                   (size_t)p * 4 * KERNEL_PANEL + (size_t)v * 4 * VEC_N);
+                IVEC low = I_LOW4(both), high = I_HIGH4(both);
+#pragma GCC unroll 4
+                for (int r = 0; r < m; r++) {
+                    const int8_t *in = x[r].values + g * KERNEL_GROUP + 8 * p;
+                    sum[r][v] = I_ADD16(sum[r][v], I_MADDU8(low, I_SET4(in)));
+                    sum[r][v] = I_ADD16(sum[r][v], I_MADDU8(high, I_SET4(in + 4)));
+                }
+            }
+#pragma GCC unroll 2
+        for (int v = 0; v < GEMM_VECS; v++) {
+            VEC of_w = V_BF16(scale + g * KERNEL_PANEL + (size_t)v * VEC_N);
+#pragma GCC unroll 4
+            for (int r = 0; r < m; r++)
+                total[r][v] = V_FMA(V_MUL(V_SET(x[r].scale[g]), of_w), I_TO_V(I_PAIRS(sum[r][v])),
+                                    total[r][v]);
+        }
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < m; r++)
+#pragma GCC unroll 2
+        for (int v = 0; v < GEMM_VECS; v++)
+            V_STORE(y + (size_t)r * y_stride + (size_t)v * VEC_N, total[r][v]);
+}
+
+static void body_few_q4(float *y, size_t y_stride, const KernelQ4Rows *x, size_t m,
+                        const uint8_t *w, const uint16_t *scale, size_t groups, size_t from,
+                        size_t to)
+{
+    for (size_t p = from; p < to; p++) {
+        const uint8_t *at = w + p * groups * KERNEL_PANEL * KERNEL_GROUP / 2;
+        const uint16_t *of = scale + p * groups * KERNEL_PANEL;
+        float *out = y + (p - from) * KERNEL_PANEL;
+        if (m == 1)
+            body_few_q4_of(1, out, y_stride, x, at, of, groups);
+        else if (m == 2)
+            body_few_q4_of(2, out, y_stride, x, at, of, groups);
+        else if (m == 3)
+            body_few_q4_of(3, out, y_stride, x, at, of, groups);
+        else
+            body_few_q4_of(4, out, y_stride, x, at, of, groups);
+    }
+}
+
+/* --- around them --- */
+
+static void body_finish_s8(float *y, size_t n, float row_scale, const float *scale)
+{
+    size_t i = 0;
+    for (; i + VEC_N <= n; i += VEC_N)
+        V_STORE(y + i, V_MUL(I_TO_V(I_LOAD(y + i)), V_MUL(V_SET(row_scale), V_LOAD(scale + i))));
+    for (; i < n; i++) {
+        int32_t sum;
+        memcpy(&sum, y + i, sizeof sum);
+        y[i] = (float)sum * (row_scale * scale[i]);
+    }
+}
+
+static float body_largest(const float *x, size_t n)
+{
+    /* x * 0 is NaN of what is not finite, and stays so in the sum. */
+    VEC m = V_ZERO(), bad = V_ZERO();
+    size_t i = 0;
+    for (; i + VEC_N <= n; i += VEC_N) {
+        VEC v = V_LOAD(x + i);
+        m = V_MAX(m, V_ABS(v));
+        bad = V_FMA(v, V_ZERO(), bad);
+    }
+    float best = V_MAXIMUM(m), nan = V_SUM(bad);
+    for (; i < n; i++) {
+        best = fabsf(x[i]) > best ? fabsf(x[i]) : best;
+        nan += x[i] * 0.0f;
+    }
+    return best + nan;
+}
+
+static void body_round_s8(int8_t *y, const float *x, size_t n, float factor)
+{
+    int32_t part[VEC_N];
+    size_t i = 0;
+    for (; i + VEC_N <= n; i += VEC_N) {
+        I_STORE(part, V_TO_I(V_MUL(V_LOAD(x + i), V_SET(factor))));
+        for (size_t j = 0; j < VEC_N; j++)
+            y[i + j] = (int8_t)part[j];
+    }
+    for (; i < n; i++)
+        y[i] = (int8_t)rintf(x[i] * factor);
+}
+
+#define BODY_GEMM                                                                                  \
+    {                                                                                              \
+        .tile_rows = TILE_R, .tile_width = TILE_W, .widen_f32 = body_widen_f32,                    \
+        .widen_bf16 = body_widen_bf16, .widen_s8 = body_widen_s8, .widen_q4 = body_widen_q4,       \
+        .tile_f32 = body_tile_f32, .tile_s8 = body_tile_s8, .tile_q4 = body_tile_q4,               \
+        .few_f32 = body_few_f32, .few_bf16 = body_few_bf16, .few_s8 = body_few_s8,                 \
+        .few_q4 = body_few_q4, .finish_s8 = body_finish_s8, .largest = body_largest,               \
+        .round_s8 = body_round_s8,                                                                 \
+    }

@@ -1,0 +1,200 @@
+/* Rows of a checkpoint -> panels. Quantised once at load, by one thread, a panel at a time. */
+#include "model/panels.h"
+
+#include "base/mem.h"
+#include "model/kernels.h"
+
+#include <errno.h>
+#include <math.h>
+#include <string.h>
+
+enum {
+    W = KERNEL_PANEL,
+    G = KERNEL_GROUP,
+    GROUP_BYTES = W * G / 2,
+    CANDIDATES = 9, /* scales tried for a group of int4 */
+};
+
+static bool part(size_t *at, size_t bytes)
+{
+    size_t rounded;
+    return mem_add(bytes, 63, &rounded) && mem_add(*at, rounded / 64 * 64, at);
+}
+
+bool panels_init(Panels *p, PanelsKind kind, size_t n, size_t k, bool bias, void *block)
+{
+    *p = (Panels){.kind = kind, .n = n, .k = k};
+    size_t multiple = kind == PANELS_Q4 ? G : 2;
+    if (n > SIZE_MAX / 64 || k > SIZE_MAX / 64)
+        return false;
+    p->panels = (n + W - 1) / W;
+    p->steps = (k + multiple - 1) / multiple * multiple;
+    size_t one = kind == PANELS_F32 ? sizeof(float) : kind == PANELS_BF16 ? sizeof(uint16_t) : 1;
+    size_t values, at = 0;
+    p->panel = kind == PANELS_Q4 ? p->steps / 2 * W : p->steps * W;
+    if (!mem_mul(p->panels, p->panel, &values) || !mem_mul(values, one, &values) ||
+        !part(&at, values))
+        return false;
+    size_t scale = at;
+    if (kind == PANELS_S8 && !part(&at, p->panels * W * sizeof(float)))
+        return false;
+    if (kind == PANELS_Q4 && !part(&at, values / GROUP_BYTES * W * sizeof(uint16_t)))
+        return false;
+    size_t bias_at = at;
+    if (bias && !part(&at, p->panels * W * sizeof(float)))
+        return false;
+    p->bytes = at;
+    if (block) {
+        p->values = block;
+        if (kind == PANELS_S8)
+            p->scale = (const float *)((char *)block + scale);
+        if (kind == PANELS_Q4)
+            p->group_scale = (const uint16_t *)((char *)block + scale);
+        if (bias)
+            p->bias = (const float *)((char *)block + bias_at);
+    }
+    return true;
+}
+
+/* values [steps][16] -> s8 pairs; each column by its own scale. */
+static void pack_s8(const float *values, size_t steps, int8_t *out, float *scale)
+{
+    float factor[W];
+    for (size_t c = 0; c < W; c++) {
+        float largest = 0;
+        for (size_t i = 0; i < steps; i++)
+            largest = fmaxf(largest, fabsf(values[i * W + c]));
+        scale[c] = largest / 127.0f;
+        /* 1 / scale of subnormal numbers would overflow. */
+        factor[c] = largest > 1e-30f ? 127.0f / largest : 0;
+    }
+    for (size_t i = 0; i < steps; i++)
+        for (size_t c = 0; c < W; c++)
+            out[(i / 2 * W + c) * 2 + i % 2] = (int8_t)rintf(values[i * W + c] * factor[c]);
+}
+
+/* x of -8..7, without branches, so that the compiler takes several columns at once. */
+static inline float round_4(float x)
+{
+    const float magic = 12582912.0f; /* 1.5 * 2^23: what is added to it has no fraction left */
+    float q = (x + magic) - magic;
+    q = q < -8.0f ? -8.0f : q;
+    return q > 7.0f ? 7.0f : q;
+}
+
+/*
+ * One group [32][16]. Each column: of the factors (8 +- 0.8) / (largest value, which becomes -8)
+ * the one whose rounded values q fit the column best once their scale is the least squares one,
+ * d = sum x q / sum q^2: the error is sum x^2 - (sum x q)^2 / sum q^2.
+ */
+static void pack_q4(const float *values, uint8_t *out, uint16_t *scale)
+{
+    float largest[W] = {0}, best[W] = {0}, factor[W] = {0}, d[W] = {0};
+    for (size_t i = 0; i < G; i++)
+        for (size_t c = 0; c < W; c++)
+            if (fabsf(values[i * W + c]) > fabsf(largest[c]))
+                largest[c] = values[i * W + c];
+    for (int t = 0; t < CANDIDATES; t++) {
+        float try[W], xq[W] = {0}, qq[W] = {0};
+        for (size_t c = 0; c < W; c++)
+            try[c] = fabsf(largest[c]) > 1e-30f
+                         ? -(8.0f + 0.2f * (float)(t - CANDIDATES / 2)) / largest[c]
+                         : 0;
+        for (size_t i = 0; i < G; i++)
+            for (size_t c = 0; c < W; c++) {
+                float q = round_4(values[i * W + c] * try[c]);
+                xq[c] += values[i * W + c] * q;
+                qq[c] += q * q;
+            }
+        for (size_t c = 0; c < W; c++)
+            if (qq[c] > 0 && xq[c] * xq[c] / qq[c] > best[c]) {
+                best[c] = xq[c] * xq[c] / qq[c];
+                d[c] = xq[c] / qq[c];
+                factor[c] = try[c];
+            }
+    }
+    kernel_f32_to_bf16(scale, d, W);
+    for (size_t p = 0; p < G / 8; p++)
+        for (size_t c = 0; c < W; c++)
+            for (size_t j = 0; j < 4; j++) {
+                float low = round_4(values[(8 * p + j) * W + c] * factor[c]);
+                float high = round_4(values[(8 * p + 4 + j) * W + c] * factor[c]);
+                out[(p * W + c) * 4 + j] = (uint8_t)((int)low + 8) | (uint8_t)((int)high + 8) << 4;
+            }
+}
+
+int panels_pack(const Panels *p, const void *rows, bool is_bf16, const float *bias)
+{
+    float *values = mem_new_aligned(p->steps, W * sizeof *values);
+    if (!values)
+        return -ENOMEM;
+    char *block = (char *)(uintptr_t)p->values;
+    for (size_t i = 0; i < p->panels; i++) {
+        /* To f32, k running outside. */
+        memset(values, 0, p->steps * W * sizeof *values);
+        for (size_t c = 0; c < W && i * W + c < p->n; c++) {
+            size_t row = (i * W + c) * p->k;
+            for (size_t j = 0; j < p->k; j++)
+                values[j * W + c] = is_bf16 ? kernel_bf16(((const uint16_t *)rows)[row + j])
+                                            : ((const float *)rows)[row + j];
+        }
+        switch (p->kind) {
+        case PANELS_F32:
+            memcpy(block + i * p->panel * sizeof *values, values, p->panel * sizeof *values);
+            break;
+        case PANELS_BF16: {
+            uint16_t *out = (uint16_t *)block + i * p->panel;
+            for (size_t j = 0; j < p->steps; j += 2)
+                for (size_t c = 0; c < W; c++) {
+                    float pair[2] = {values[j * W + c], values[(j + 1) * W + c]};
+                    kernel_f32_to_bf16(out + (j / 2 * W + c) * 2, pair, 2);
+                }
+            break;
+        }
+        case PANELS_S8:
+            pack_s8(values, p->steps, (int8_t *)block + i * p->panel,
+                    (float *)(uintptr_t)p->scale + i * W);
+            break;
+        case PANELS_Q4:
+            for (size_t g = 0; g < p->steps / G; g++) {
+                size_t at = i * (p->steps / G) + g;
+                pack_q4(values + g * G * W, (uint8_t *)block + at * GROUP_BYTES,
+                        (uint16_t *)(uintptr_t)p->group_scale + at * W);
+            }
+            break;
+        }
+    }
+    free(values);
+    if (p->bias) {
+        float *to = (float *)(uintptr_t)p->bias;
+        memset(to, 0, p->panels * W * sizeof *to);
+        memcpy(to, bias, p->n * sizeof *to);
+    }
+    return 0;
+}
+
+void panels_row(const Panels *p, size_t i, float *out)
+{
+    const size_t c = i % W, first = i / W * p->panel;
+    for (size_t j = 0; j < p->k; j++) {
+        const size_t pair = first + (j / 2 * W + c) * 2 + j % 2;
+        switch (p->kind) {
+        case PANELS_F32:
+            out[j] = ((const float *)p->values)[first + j * W + c];
+            break;
+        case PANELS_BF16:
+            out[j] = kernel_bf16(((const uint16_t *)p->values)[pair]);
+            break;
+        case PANELS_S8:
+            out[j] = (float)((const int8_t *)p->values)[pair] * p->scale[i];
+            break;
+        case PANELS_Q4: {
+            uint8_t both = ((const uint8_t *)p->values)[first + j / 8 * 4 * W + c * 4 + j % 4];
+            size_t group = (i / W * p->steps + j) / G;
+            int value = (j / 4 % 2 ? both >> 4 : both & 15) - 8;
+            out[j] = (float)value * kernel_bf16(p->group_scale[group * W + c]);
+            break;
+        }
+        }
+    }
+}
