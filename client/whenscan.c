@@ -38,7 +38,7 @@ static const char USAGE[] =
     "\n"
     "Both:\n"
     "  --lora DIR              an adapter to merge into the model\n"
-    "  --dtype f32|bf16        (bf16)\n"
+    "  --dtype f32|bf16|int8|int4   precision of weights and products (bf16)\n"
     "  --kv auto|bf16|int8|f32 how keys and values are kept (auto: by --dtype)\n"
     "  --threads N             (0: one a core)\n"
     "  --max-tokens N          of an answer (512); 0: a prompt is read and not answered\n"
@@ -247,9 +247,8 @@ static int read_option(ScanOptions *o, int option, const char *text, Error *err)
         o->lora = text;
         break;
     case DTYPE:
-        if (strcmp(text, "f32") != 0 && strcmp(text, "bf16") != 0)
-            return usage_error(err, "--dtype %.40s: neither f32 nor bf16", text);
-        o->dtype = strcmp(text, "f32") == 0 ? ENGINE_F32 : ENGINE_BF16;
+        if (!engine_dtype_read(text, &o->dtype))
+            return usage_error(err, "--dtype %.40s: use f32, bf16, int8 or int4", text);
         break;
     case KV:
         if (!engine_kv_read(text, &o->kv))

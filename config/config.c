@@ -43,7 +43,7 @@ static const TableKey ROOT_KEYS[] = {
 static const TableKey MODEL_KEYS[] = {
     {"path", TABLE_FOLDER, offsetof(Config, model_path), 0, 0, NULL},
     {"lora", TABLE_FOLDER, offsetof(Config, model_lora), 0, 0, NULL},
-    {"dtype", TABLE_CHOICE, offsetof(Config, model_dtype), 0, 0, "bf16 f32"},
+    {"dtype", TABLE_CHOICE, offsetof(Config, model_dtype), 0, 0, "bf16 f32 int8 int4"},
     {"threads", TABLE_INTEGER, offsetof(Config, model_threads), 0, 1024, NULL},
     {"kv", TABLE_CHOICE, offsetof(Config, model_kv), 0, 0, "auto bf16 int8 f32"},
     {"max_answer_tokens", TABLE_INTEGER, offsetof(Config, model_max_answer_tokens), 16, 4096, NULL},

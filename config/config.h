@@ -75,7 +75,7 @@ typedef struct Config {
     char *log_level;
     char *model_path;
     char *model_lora;  /* a PEFT adapter's folder, or NULL */
-    char *model_dtype; /* "bf16" or "f32" */
+    char *model_dtype; /* "bf16", "f32", "int8" or "int4" */
     char *model_kv; /* keys and values: "auto" (f32 with f32, else bf16), "bf16", "int8", "f32" */
     int model_threads; /* 0: one a core */
     int model_max_answer_tokens;

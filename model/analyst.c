@@ -66,13 +66,9 @@ static int send_failed(Analyst *a, uint64_t job_id, double seconds, const Error 
 
 static int check_setup(const When__AnalystSetup *setup, EngineOptions *options, Error *err)
 {
-    if (strcmp(setup->dtype, "bf16") == 0)
-        options->dtype = ENGINE_BF16;
-    else if (strcmp(setup->dtype, "f32") == 0)
-        options->dtype = ENGINE_F32;
-    else
-        return error_set(err, EINVAL, EX_CONFIG, "model.dtype is \"%.32s\": use bf16 or f32",
-                         setup->dtype);
+    if (!engine_dtype_read(setup->dtype, &options->dtype))
+        return error_set(err, EINVAL, EX_CONFIG,
+                         "model.dtype is \"%.32s\": use bf16, int8, int4 or f32", setup->dtype);
     if (!engine_kv_read(setup->kv[0] ? setup->kv : "auto", &options->kv))
         return error_set(err, EINVAL, EX_CONFIG,
                          "model.kv is \"%.32s\": use auto, bf16, int8 or f32", setup->kv);

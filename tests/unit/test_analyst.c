@@ -317,7 +317,7 @@ static void test_bad_setup(void **state)
 {
     (void)state;
     bad_setup((char *)"/nonexistent/model", (char *)"f32", 1, EX_NOINPUT, "/nonexistent/model");
-    bad_setup(checkpoint, (char *)"int4", 1, EX_CONFIG, "use bf16 or f32");
+    bad_setup(checkpoint, (char *)"int3", 1, EX_CONFIG, "use bf16, int8, int4 or f32");
     bad_setup(checkpoint, (char *)"f32", 1000000, EX_CONFIG, "model.threads");
 }
 

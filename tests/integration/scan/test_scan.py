@@ -195,7 +195,7 @@ class Scan(unittest.TestCase):
         self.refused(EX_USAGE, *video, "--overlap", "12", words=("overlap",))
         self.refused(EX_USAGE, *video, "--window", "0", words=("--window",))
         self.refused(EX_USAGE, *video, "--start", "noon", words=("--start",))
-        self.refused(EX_USAGE, *video, "--dtype", "int4", words=("--dtype",))
+        self.refused(EX_USAGE, *video, "--dtype", "int3", words=("--dtype",))
         self.refused(EX_USAGE, *video, "--frobnicate", words=("--frobnicate",))
         self.refused(EX_USAGE, *video, "more", words=("more",))
         self.assertEqual(run("--help").returncode, 0)
