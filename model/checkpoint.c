@@ -169,7 +169,7 @@ static int add_bytes(void *user, const char *name, int n_dims, const int64_t *sh
     if (n_dims == 1)
         b->sum += (uint64_t)shape[0] * sizeof(float);
     else
-        b->sum += gemm_estimate_bytes(b->dtype, (size_t)shape[0], (size_t)shape[1], true);
+        b->sum += gemm_estimate_bytes(b->dtype, (size_t)shape[0] * (size_t)shape[1], true);
     return 0;
 }
 

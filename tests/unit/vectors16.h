@@ -10,6 +10,9 @@
 #include <math.h>
 #include <string.h>
 
+/* A kernel of hundreds of these, inlined, keeps the compiler busy for a minute. */
+#define NOT_INLINE __attribute__((noinline, unused))
+
 typedef struct VEC {
     float lane[16];
 } VEC;
@@ -19,82 +22,82 @@ typedef struct VEC {
     for (int i = 0; i < 16; i++)                                                                   \
         out.lane[i] = (expression);                                                                \
     return out
-static inline VEC V_SET(float x)
+static NOT_INLINE VEC V_SET(float x)
 {
     EACH(x);
 }
-static inline VEC V_ZERO(void)
+static NOT_INLINE VEC V_ZERO(void)
 {
     return V_SET(0);
 }
-static inline VEC V_LOAD(const float *p)
+static NOT_INLINE VEC V_LOAD(const float *p)
 {
     EACH(p[i]);
 }
-static inline void V_STORE(float *p, VEC v)
+static NOT_INLINE void V_STORE(float *p, VEC v)
 {
     memcpy(p, v.lane, sizeof v.lane);
 }
-static inline VEC V_ADD(VEC a, VEC b)
+static NOT_INLINE VEC V_ADD(VEC a, VEC b)
 {
     EACH(a.lane[i] + b.lane[i]);
 }
-static inline VEC V_SUB(VEC a, VEC b)
+static NOT_INLINE VEC V_SUB(VEC a, VEC b)
 {
     EACH(a.lane[i] - b.lane[i]);
 }
-static inline VEC V_MUL(VEC a, VEC b)
+static NOT_INLINE VEC V_MUL(VEC a, VEC b)
 {
     EACH(a.lane[i] * b.lane[i]);
 }
-static inline VEC V_DIV(VEC a, VEC b)
+static NOT_INLINE VEC V_DIV(VEC a, VEC b)
 {
     EACH(a.lane[i] / b.lane[i]);
 }
-static inline VEC V_MAX(VEC a, VEC b)
+static NOT_INLINE VEC V_MAX(VEC a, VEC b)
 {
     EACH(a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i]);
 }
-static inline VEC V_MIN(VEC a, VEC b)
+static NOT_INLINE VEC V_MIN(VEC a, VEC b)
 {
     EACH(a.lane[i] < b.lane[i] ? a.lane[i] : b.lane[i]);
 }
-static inline VEC V_FMA(VEC a, VEC b, VEC c)
+static NOT_INLINE VEC V_FMA(VEC a, VEC b, VEC c)
 {
     EACH(fmaf(a.lane[i], b.lane[i], c.lane[i]));
 }
-static inline VEC V_ROUND(VEC v)
+static NOT_INLINE VEC V_ROUND(VEC v)
 {
     EACH(rintf(v.lane[i]));
 }
-static inline VEC V_POW2(VEC v)
+static NOT_INLINE VEC V_POW2(VEC v)
 {
     EACH(ldexpf(1, (int)v.lane[i]));
 }
-static inline VEC V_BF16(const uint16_t *p)
+static NOT_INLINE VEC V_BF16(const uint16_t *p)
 {
     EACH(kernel_bf16(p[i]));
 }
-static inline VEC V_S8(const int8_t *p)
+static NOT_INLINE VEC V_S8(const int8_t *p)
 {
     EACH((float)p[i]);
 }
-static inline VEC V_BF16_EVEN(const uint16_t *p)
+static NOT_INLINE VEC V_BF16_EVEN(const uint16_t *p)
 {
     EACH(kernel_bf16(p[2 * i]));
 }
-static inline VEC V_BF16_ODD(const uint16_t *p)
+static NOT_INLINE VEC V_BF16_ODD(const uint16_t *p)
 {
     EACH(kernel_bf16(p[2 * i + 1]));
 }
-static inline float V_SUM(VEC v)
+static NOT_INLINE float V_SUM(VEC v)
 {
     float sum = 0;
     for (int i = 0; i < 16; i++)
         sum += v.lane[i];
     return sum;
 }
-static inline float V_MAXIMUM(VEC v)
+static NOT_INLINE float V_MAXIMUM(VEC v)
 {
     float best = v.lane[0];
     for (int i = 1; i < 16; i++)
@@ -113,71 +116,71 @@ typedef union IVEC {
     for (int i = 0; i < (count); i++)                                                              \
         out.member[i] = (expression);                                                              \
     return out
-static inline IVEC I_LOAD(const void *p)
+static NOT_INLINE IVEC I_LOAD(const void *p)
 {
     IVEC out;
     memcpy(&out, p, sizeof out);
     return out;
 }
-static inline void I_STORE(void *p, IVEC v)
+static NOT_INLINE void I_STORE(void *p, IVEC v)
 {
     memcpy(p, &v, sizeof v);
 }
-static inline IVEC I_ZERO(void)
+static NOT_INLINE IVEC I_ZERO(void)
 {
     EACH_I(16, s32, 0);
 }
-static inline IVEC I_SET4(const void *p)
+static NOT_INLINE IVEC I_SET4(const void *p)
 {
     int32_t bits;
     memcpy(&bits, p, sizeof bits);
     EACH_I(16, s32, bits);
 }
-static inline IVEC I_ADD32(IVEC a, IVEC b)
+static NOT_INLINE IVEC I_ADD32(IVEC a, IVEC b)
 {
     EACH_I(16, s32, (int32_t)((uint32_t)a.s32[i] + (uint32_t)b.s32[i]));
 }
-static inline IVEC I_ADD16(IVEC a, IVEC b)
+static NOT_INLINE IVEC I_ADD16(IVEC a, IVEC b)
 {
     EACH_I(32, s16, (int16_t)(uint16_t)(a.s16[i] + b.s16[i]));
 }
-static inline IVEC I_MADD16(IVEC a, IVEC b)
+static NOT_INLINE IVEC I_MADD16(IVEC a, IVEC b)
 {
     EACH_I(16, s32, a.s16[2 * i] * b.s16[2 * i] + a.s16[2 * i + 1] * b.s16[2 * i + 1]);
 }
-static inline int16_t saturated(int x)
+static NOT_INLINE int16_t saturated(int x)
 {
     return (int16_t)(x > INT16_MAX ? INT16_MAX : x < INT16_MIN ? INT16_MIN : x);
 }
-static inline IVEC I_MADDU8(IVEC a, IVEC b)
+static NOT_INLINE IVEC I_MADDU8(IVEC a, IVEC b)
 {
     EACH_I(32, s16, saturated(a.u8[2 * i] * b.s8[2 * i] + a.u8[2 * i + 1] * b.s8[2 * i + 1]));
 }
-static inline IVEC I_PAIRS(IVEC a)
+static NOT_INLINE IVEC I_PAIRS(IVEC a)
 {
     EACH_I(16, s32, a.s16[2 * i] + a.s16[2 * i + 1]);
 }
-static inline IVEC I_WIDEN8(const int8_t *p)
+static NOT_INLINE IVEC I_WIDEN8(const int8_t *p)
 {
     EACH_I(32, s16, p[i]);
 }
-static inline IVEC I_LOW4(IVEC a)
+static NOT_INLINE IVEC I_LOW4(IVEC a)
 {
     EACH_I(64, u8, a.u8[i] & 15);
 }
-static inline IVEC I_HIGH4(IVEC a)
+static NOT_INLINE IVEC I_HIGH4(IVEC a)
 {
     EACH_I(64, u8, a.u8[i] >> 4);
 }
-static inline VEC I_TO_V(IVEC a)
+static NOT_INLINE VEC I_TO_V(IVEC a)
 {
     EACH((float)a.s32[i]);
 }
-static inline IVEC V_TO_I(VEC a)
+static NOT_INLINE IVEC V_TO_I(VEC a)
 {
     EACH_I(16, s32, (int32_t)rintf(a.lane[i]));
 }
-static inline VEC V_ABS(VEC a)
+static NOT_INLINE VEC V_ABS(VEC a)
 {
     EACH(fabsf(a.lane[i]));
 }
