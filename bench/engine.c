@@ -123,7 +123,7 @@ static GemmWeight *random_weight(Bench *b, int n, int k)
         kernel_f32_to_bf16(values + i, &value, 1);
     }
     GemmSource source = {.n = (size_t)n, .k = (size_t)k, .values = values, .is_bf16 = true};
-    if (!values || gemm_weight_new(b->dtype, GEMM_AUTO, &source, &weight) < 0)
+    if (!values || gemm_weight_new(b->dtype, GEMM_AUTO, &source, NULL, &weight) < 0)
         return NULL;
     return weight;
 }
