@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/str.h"
 #include "client/ctl_print.h"
+#include "client/print_cameras.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -122,59 +123,6 @@ int ctl_status(Ctl *ctl, Error *err)
     return when_request(ctl->when, &request, 0, take_status, ctl, err);
 }
 
-static void camera_json(const When__CameraStatus *c, Str *out)
-{
-    str_add_text(out, "{\"name\":");
-    str_add_json(out, c->name);
-    str_add_text(out, ",\"state\":");
-    str_add_json(out, c->state);
-    str_add_text(out, ",\"fps_in\":");
-    json_number(out, c->fps_in);
-    str_add_text(out, ",\"fps_out\":");
-    json_number(out, c->fps_out);
-    str_addf(out,
-             ",\"frames\":%" PRIu64 ",\"dropped\":%" PRIu64 ",\"reconnects\":%" PRIu64
-             ",\"utc_source\":",
-             c->frames, c->dropped, c->reconnects);
-    str_add_json(out, c->utc_source);
-    str_addf(out,
-             ",\"utc_err_us\":%" PRId64 ",\"last_frame_us\":%" PRId64
-             ",\"recording_bytes\":%" PRIu64 ",\"reason\":",
-             c->utc_err_us, c->last_frame_us, c->recording_bytes);
-    str_add_json(out, c->reason);
-    str_add_text(out, ",\"done\":");
-    json_number(out, c->done);
-    str_add_text(out, "}");
-}
-
-static void camera_text(const When__CameraStatus *c, Str *out)
-{
-    _cleanup_str_ Str name = {0}, state = {0};
-    print_text(&name, c->name);
-    print_text(&state, c->state);
-    str_addf(out, "%-12s %-10s %5.1f fps in, %4.1f out; %" PRIu64 " frames, %" PRIu64 " dropped",
-             str_text(&name), str_text(&state), c->fps_in, c->fps_out, c->frames, c->dropped);
-    if (c->done > 0)
-        str_addf(out, "; %.0f %% of the file", 100 * c->done);
-    if (c->last_frame_us > 0) {
-        str_add_text(out, "\n             last frame ");
-        print_time(out, c->last_frame_us, c->utc_err_us);
-        str_add_text(out, " (");
-        print_text(out, c->utc_source);
-        str_add_text(out, ")");
-    }
-    if (c->recording_bytes) {
-        str_add_text(out, "\n             recorded ");
-        print_bytes(out, c->recording_bytes);
-    }
-    if (c->reconnects || c->reason[0]) {
-        str_addf(out, "\n             %" PRIu64 " reconnects", c->reconnects);
-        str_add_text(out, c->reason[0] ? "; last fault: " : "");
-        print_text(out, c->reason);
-    }
-    str_add_text(out, "\n");
-}
-
 static int take_cameras(const When__Response *response, void *context)
 {
     const Ctl *ctl = context;
@@ -185,9 +133,9 @@ static int take_cameras(const When__Response *response, void *context)
     for (size_t i = 0; i < response->cameras->n_cameras; i++) {
         if (ctl->json) {
             str_add_text(&out, i ? "," : "");
-            camera_json(response->cameras->cameras[i], &out);
+            json_camera(&out, response->cameras->cameras[i]);
         } else {
-            camera_text(response->cameras->cameras[i], &out);
+            print_camera(&out, response->cameras->cameras[i]);
         }
     }
     str_add_text(&out, ctl->json ? "]}\n" : "");

@@ -361,7 +361,7 @@ int feed_frame(Feed *feed, const When__FrameInfo *info, zmq_msg_t *pixels, int64
         info->pts_us < INT64_MIN / 4 || info->utc_us > INT64_MAX / 4 ||
         info->utc_us < INT64_MIN / 4 || info->utc_err_us > INT64_MAX / 4)
         return FEED_BAD_FRAME;
-    feed->last_frame_us = now_us;
+    feed->last_frame_us = feed->counts.last_frame_at_us = now_us;
     feed->ended = feed->settled = false;
     feed->counts.frames++;
     WindowFrame frame = {.pts_us = info->pts_us,

@@ -45,9 +45,10 @@ typedef struct FeedCounts {
     uint64_t dropped; /* of windows that nobody examined */
     uint64_t windows; /* examined */
     uint64_t questions;
-    int64_t last_utc_us;    /* of the newest frame */
-    int64_t examined_us;    /* UTC up to which windows are examined */
-    int64_t settled_pts_us; /* the same in the file's own time */
+    int64_t last_utc_us;      /* of the newest frame */
+    int64_t last_frame_at_us; /* monotonic: when it came; 0: none did */
+    int64_t examined_us;      /* UTC up to which windows are examined */
+    int64_t settled_pts_us;   /* the same in the file's own time */
 } FeedCounts;
 
 typedef struct Feed Feed;

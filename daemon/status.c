@@ -99,7 +99,10 @@ static void fill_camera(const Daemon *daemon, const Camera *camera, When__Camera
     status->utc_err_us = camera->utc_err_us;
     status->last_frame_us = counts.last_utc_us;
     status->recording_bytes = camera->recording_bytes;
-    status->now_us = clock_utc_us();
+    if (counts.last_frame_at_us) {
+        int64_t age_us = daemon->now_us - counts.last_frame_at_us;
+        status->last_frame_age_us = age_us > 0 ? age_us : 1;
+    }
     camera_counters_fill(&camera->counters, status);
     status->done = camera_done(camera);
 }
