@@ -16,7 +16,7 @@ struct Picture {
     GstCaps *caps; /* that the rest was made for */
     GstVideoInfo in, rgb;
     YuvMatrix yuv;
-    uint8_t *yuv_row; /* scratch; NULL: not 8 bits 4:2:0, then: */
+    bool is_yuv; /* of 8 bits 4:2:0; else: */
     GstVideoConverter *converter;
     GstBuffer *full; /* RGB at the source's size */
     Resizer *resizer;
@@ -50,8 +50,6 @@ static void drop_prepared(Picture *p)
     if (p->converter)
         gst_video_converter_free(p->converter);
     p->converter = NULL;
-    free(p->yuv_row);
-    p->yuv_row = NULL;
     gst_clear_buffer(&p->full);
     resizer_free(p->resizer);
     p->resizer = NULL;
@@ -152,7 +150,7 @@ static GstVideoConverter *new_converter(Picture *p)
 /* From a mapped picture to mapped RGB. */
 static void to_rgb(Picture *p, GstVideoFrame *in, GstVideoFrame *rgb)
 {
-    if (!p->yuv_row) {
+    if (!p->is_yuv) {
         gst_video_converter_frame(p->converter, in, rgb);
         return;
     }
@@ -165,7 +163,7 @@ static void to_rgb(Picture *p, GstVideoFrame *in, GstVideoFrame *rgb)
                                 .chroma_step = (size_t)GST_VIDEO_FRAME_COMP_PSTRIDE(in, 1),
                                 .width = GST_VIDEO_FRAME_WIDTH(in),
                                 .height = GST_VIDEO_FRAME_HEIGHT(in)};
-    yuv_to_rgb(&p->yuv, &picture, p->yuv_row, GST_VIDEO_FRAME_PLANE_DATA(rgb, 0),
+    yuv_to_rgb(&p->yuv, &picture, GST_VIDEO_FRAME_PLANE_DATA(rgb, 0),
                (size_t)GST_VIDEO_FRAME_PLANE_STRIDE(rgb, 0));
 }
 
@@ -187,18 +185,11 @@ int picture_prepare(Picture *p, GstCaps *caps, Error *err)
         drop_prepared(p);
         return r;
     }
-    if (is_plain_yuv(&p->in, &p->yuv)) {
-        p->yuv_row = mem_new_array((size_t)w, 3);
-        if (!p->yuv_row) {
-            drop_prepared(p);
-            return error_set(err, ENOMEM, EX_OSERR, "no memory for pictures of %d x %d pixels", w,
-                             h);
-        }
-    } else {
+    p->is_yuv = is_plain_yuv(&p->in, &p->yuv);
+    if (!p->is_yuv)
         p->converter = new_converter(p);
-    }
     p->full = gst_buffer_new_allocate(NULL, GST_VIDEO_INFO_SIZE(&p->rgb), NULL);
-    if ((!p->yuv_row && !p->converter) || !p->full) {
+    if ((!p->is_yuv && !p->converter) || !p->full) {
         drop_prepared(p);
         return error_set(err, ENOTSUP, EX_DATAERR, "pictures in format %s cannot be converted",
                          GST_VIDEO_INFO_NAME(&p->in));

@@ -11,6 +11,7 @@
 #include "pipeline/resize.h"
 
 #include "base/mem.h"
+#include "pipeline/rows.h"
 
 #include <errno.h>
 #include <math.h>
@@ -265,40 +266,7 @@ void resizer_free(Resizer *resizer)
     free(resizer);
 }
 
-/* Compiled for both kinds of CPU, chosen when the program starts; the results are the same. */
-#if defined __x86_64__ && !defined __SANITIZE_ADDRESS__ && !defined __SANITIZE_THREAD__
-#define BOTH_CPUS __attribute__((target_clones("avx2", "default")))
-#else
-#define BOTH_CPUS
-#endif
-
 typedef float Pixel __attribute__((vector_size(16), aligned(4))); /* r, g, b, next pixel's r */
-
-/* n values of the source's rows as one: out[i] = sum over j of weights[j] * src[j][i]. */
-BOTH_CPUS static void pass_down(const uint8_t *src, size_t stride, size_t n, const float *weights,
-                                int taps, float *restrict out)
-{
-    enum { BLOCK = 1024, AT_ONCE = 4 }; /* stays in the nearest cache while the taps go by */
-    for (size_t begin = 0; begin < n; begin += BLOCK) {
-        size_t end = begin + BLOCK < n ? begin + BLOCK : n;
-        for (size_t i = begin; i < end; i++)
-            out[i] = 0;
-        int j = 0;
-        for (; j + AT_ONCE <= taps; j += AT_ONCE) {
-            const uint8_t *a = src + (size_t)j * stride, *b = a + stride, *c = b + stride,
-                          *d = c + stride;
-            float wa = weights[j], wb = weights[j + 1], wc = weights[j + 2], wd = weights[j + 3];
-            for (size_t i = begin; i < end; i++)
-                out[i] +=
-                    (wa * (float)a[i] + wb * (float)b[i]) + (wc * (float)c[i] + wd * (float)d[i]);
-        }
-        for (; j < taps; j++) {
-            const uint8_t *a = src + (size_t)j * stride;
-            for (size_t i = begin; i < end; i++)
-                out[i] += weights[j] * (float)a[i];
-        }
-    }
-}
 
 /* row [in_width, 3] -> line [out_width, 3]; four sums, or each would wait for the one before. */
 static void pass_across(const Filter *f, const float *row, float *line)
@@ -319,7 +287,7 @@ static void pass_across(const Filter *f, const float *row, float *line)
 }
 
 /* [n] clamped and rounded half to even. */
-BOTH_CPUS static void round_line(const float *line, size_t n, uint8_t *out)
+static void round_line(const float *line, size_t n, uint8_t *out)
 {
     for (size_t i = 0; i < n; i++) {
         float x = line[i];
@@ -344,9 +312,10 @@ void resizer_run(Resizer *r, const uint8_t *src, size_t src_stride, uint8_t *dst
         return;
     }
     const Filter *f = &r->down;
+    void (*weigh)(const uint8_t *, size_t, size_t, const float *, int, float *) = rows()->weigh;
     for (int y = 0; y < r->out_height; y++) {
-        pass_down(src + (size_t)f->first[y] * src_stride, src_stride, (size_t)r->in_width * 3,
-                  f->weights + (size_t)y * (size_t)f->stride, f->taps[y], r->row);
+        weigh(src + (size_t)f->first[y] * src_stride, src_stride, (size_t)r->in_width * 3,
+              f->weights + (size_t)y * (size_t)f->stride, f->taps[y], r->row);
         pass_across(&r->across, r->row, r->line);
         round_line(r->line, n, dst + (size_t)y * n);
     }

@@ -24,8 +24,8 @@ typedef struct YuvPicture {
     int width, height;                   /* pixels; chroma has half of each, rounded up */
 } YuvPicture;
 
-/* rgb [height, width, 3], rows rgb_stride bytes apart; row [3 * width] is scratch. */
-void yuv_to_rgb(const YuvMatrix *matrix, const YuvPicture *picture, uint8_t *row, uint8_t *rgb,
+/* rgb [height, width, 3], rows rgb_stride bytes apart. */
+void yuv_to_rgb(const YuvMatrix *matrix, const YuvPicture *picture, uint8_t *rgb,
                 size_t rgb_stride);
 
 #endif

@@ -13,9 +13,8 @@
 static void one_pixel(const YuvMatrix *m, int y, int u, int v, uint8_t rgb[3])
 {
     const uint8_t yuv[3] = {(uint8_t)y, (uint8_t)u, (uint8_t)v};
-    uint8_t row[3];
     const YuvPicture p = {&yuv[0], &yuv[1], &yuv[2], 1, 1, 1, 1, 1, 1};
-    yuv_to_rgb(m, &p, row, rgb, 3);
+    yuv_to_rgb(m, &p, rgb, 3);
 }
 
 static double bounded(double x)
@@ -78,7 +77,6 @@ static void test_layouts(void **state)
     enum { W = 37, H = 11, CW = 19, CH = 6, PAD = 5 };
     static uint8_t y[H * (W + PAD)], u[CH * (CW + PAD)], v[CH * (CW + PAD)], uv[CH * 2 * CW];
     static uint8_t planes[H * (3 * W + PAD)], together[H * (3 * W + PAD)];
-    uint8_t row[3 * W];
     const YuvMatrix m = yuv_matrix(0.2126, 0.0722, false);
     srand(1);
     for (size_t i = 0; i < sizeof y; i++)
@@ -92,8 +90,8 @@ static void test_layouts(void **state)
     memset(together, 7, sizeof together);
     const YuvPicture p = {y, u, v, W + PAD, CW + PAD, CW + PAD, 1, W, H};
     const YuvPicture nv12 = {y, uv, uv + 1, W + PAD, 2 * CW, 2 * CW, 2, W, H};
-    yuv_to_rgb(&m, &p, row, planes, 3 * W + PAD);
-    yuv_to_rgb(&m, &nv12, row, together, 3 * W + PAD);
+    yuv_to_rgb(&m, &p, planes, 3 * W + PAD);
+    yuv_to_rgb(&m, &nv12, together, 3 * W + PAD);
     assert_memory_equal(planes, together, sizeof planes);
     for (size_t i = 0; i < H; i++) {
         for (size_t k = 0; k < PAD; k++)
