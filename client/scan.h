@@ -38,7 +38,7 @@ typedef struct ScanPart {
 } ScanPart;
 
 typedef struct ScanOptions {
-    const char *model, *lora;
+    const char *model, *lora, *cache;
     const char *video;                         /* or: */
     const char *frames, *pts;                  /* .npy: uint8 [T, H, W, 3] and seconds [T] */
     const char *questions[SCAN_MAX_QUESTIONS]; /* [n_questions] */

@@ -263,7 +263,7 @@ static int prepare(Run *run, Error *err)
 {
     const ScanOptions *o = run->options;
     const EngineOptions engine = {
-        .dtype = o->dtype, .kv = o->kv, .threads = o->threads, .lora = o->lora};
+        .dtype = o->dtype, .kv = o->kv, .threads = o->threads, .lora = o->lora, .cache = o->cache};
     size_t tokens = 0;
     int r = check_files(o, err);
     if (r == 0)

@@ -182,7 +182,7 @@ static int open_scan(Scan *scan, Error *err)
         if (files[i] && access(files[i], R_OK) < 0)
             return error_set(err, errno, EX_NOINPUT, "%s: %s", files[i], strerror(errno));
     const EngineOptions engine = {
-        .dtype = o->dtype, .kv = o->kv, .threads = o->threads, .lora = o->lora};
+        .dtype = o->dtype, .kv = o->kv, .threads = o->threads, .lora = o->lora, .cache = o->cache};
     int rc = engine_open(o->model, &engine, &scan->engine, err);
     if (rc == 0)
         rc = locator_new(scan->engine, o->max_answer_tokens, &scan->locator, err);

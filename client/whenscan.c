@@ -39,6 +39,7 @@ static const char USAGE[] =
     "Both:\n"
     "  --lora DIR              an adapter to merge into the model\n"
     "  --dtype f32|bf16|int8|int4   precision of weights and products (bf16)\n"
+    "  --cache DIR             keep packed weights there: the next start maps them\n"
     "  --kv auto|bf16|int8|f32 how keys and values are kept (auto: by --dtype)\n"
     "  --threads N             (0: one a core)\n"
     "  --max-tokens N          of an answer (512); 0: a prompt is read and not answered\n"
@@ -66,6 +67,7 @@ enum {
     START_ERROR,
     BOUNDARY_ERROR,
     LORA,
+    CACHE,
     DTYPE,
     KV,
     THREADS,
@@ -97,6 +99,7 @@ static const struct option OPTIONS[] = {
     {"start-error", required_argument, NULL, START_ERROR},
     {"boundary-error", required_argument, NULL, BOUNDARY_ERROR},
     {"lora", required_argument, NULL, LORA},
+    {"cache", required_argument, NULL, CACHE},
     {"dtype", required_argument, NULL, DTYPE},
     {"kv", required_argument, NULL, KV},
     {"threads", required_argument, NULL, THREADS},
@@ -245,6 +248,9 @@ static int read_option(ScanOptions *o, int option, const char *text, Error *err)
         return read_seconds("boundary-error", text, 0, 60, &o->boundary_error_us, err);
     case LORA:
         o->lora = text;
+        break;
+    case CACHE:
+        o->cache = text;
         break;
     case DTYPE:
         if (!engine_dtype_read(text, &o->dtype))

@@ -1,6 +1,7 @@
 /* The analyst, as whend sees it. See analyst.h. */
 #include "daemon/analyst.h"
 
+#include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "daemon/daemon.h"
@@ -21,6 +22,8 @@ void analyst_setup(Daemon *daemon)
     setup.lora = daemon->config.model_lora ? daemon->config.model_lora : "";
     setup.dtype = daemon->config.model_dtype;
     setup.kv = daemon->config.model_kv;
+    _cleanup_free_ char *cache = file_join(daemon->config.state_dir, "weights");
+    setup.cache = cache ? cache : "";
     setup.threads = (uint32_t)daemon->config.model_threads;
     setup.max_answer_tokens = (uint32_t)daemon->config.model_max_answer_tokens;
     When__ToWorker message = WHEN__TO_WORKER__INIT;

@@ -80,6 +80,7 @@ static int check_setup(const When__AnalystSetup *setup, EngineOptions *options, 
                          "model.max_answer_tokens is %" PRIu32 ": use 1 to %d",
                          setup->max_answer_tokens, ANALYST_MAX_ANSWER_TOKENS);
     options->threads = (int)setup->threads;
+    options->cache = setup->cache[0] ? setup->cache : NULL;
     options->lora = setup->lora[0] ? setup->lora : NULL;
     return 0;
 }

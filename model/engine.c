@@ -156,7 +156,12 @@ static int load(Engine *e, const char *directory, const EngineOptions *options, 
     if (r == 0 && options->lora)
         r = lora_open(options->lora, &lora, err);
     Weights w = {.tensors = tensors, .lora = lora, .dtype = gemm_dtype(options->dtype), .err = err};
-    if (r == 0)
+    if (r == 0 && options->cache)
+        packed_cache_open(options->cache, directory, options->lora,
+                          engine_dtype_name(options->dtype), gemm_description(), &e->cache);
+    w.cache = e->cache;
+    /* Weights that are mapped need no memory of their own. */
+    if (r == 0 && !packed_cache_is_filled(e->cache))
         r = check_memory(directory, tensors, w.dtype, err);
     if (r == 0)
         r = vit_new(&e->hparams.vision, &w, &e->vit);
@@ -165,6 +170,8 @@ static int load(Engine *e, const char *directory, const EngineOptions *options, 
     if (r == 0)
         r = check_adapter(options->lora, tensors, lora, &w, err);
     e->bytes = w.bytes;
+    if (r == 0)
+        packed_cache_finish(e->cache);
     return r;
 }
 
@@ -209,8 +216,9 @@ int engine_open(const char *directory, const EngineOptions *options, Engine **en
         return r;
     }
     make_name(e, directory, options->lora);
-    log_info("engine", "loaded model=%s dtype=%s weights_mib=%zu threads=%d math=\"%s\"", e->name,
-             engine_dtype_name(options->dtype), e->bytes >> 20, e->threads, gemm_description());
+    log_info("engine", "loaded model=%s dtype=%s weights_mib=%zu%s threads=%d math=\"%s\"", e->name,
+             engine_dtype_name(options->dtype), e->bytes >> 20,
+             packed_cache_is_filled(e->cache) ? " mapped=yes" : "", e->threads, gemm_description());
     *engine = e;
     return 0;
 }
@@ -221,6 +229,7 @@ void engine_free(Engine *e)
         return;
     vit_free(e->vit);
     llm_free(e->llm);
+    packed_cache_free(e->cache);
     tokenizer_free(e->tokenizer);
     prompt_template_deinit(&e->prompt);
     free(e);

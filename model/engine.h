@@ -28,8 +28,9 @@ bool engine_kv_read(const char *text, EngineKv *kv);
 typedef struct EngineOptions {
     EngineDtype dtype; /* of weights and products (gemm.h); all else is f32 */
     EngineKv kv;
-    int threads;      /* 0: one a core */
-    const char *lora; /* a PEFT adapter directory to merge at load, or NULL */
+    int threads;       /* 0: one a core */
+    const char *cache; /* folder where packed weights are kept (packed_cache.h), or NULL */
+    const char *lora;  /* a PEFT adapter directory to merge at load, or NULL */
 } EngineOptions;
 
 /* "f32", "bf16", "int8", "int4"; false: another word. */

@@ -4,12 +4,14 @@
 
 #include "model/engine.h"
 #include "model/llm.h"
+#include "model/packed_cache.h"
 #include "model/vit.h"
 
 struct Engine {
     Hparams hparams;
     Tokenizer *tokenizer;
     PromptTemplate prompt;
+    PackedCache *cache; /* what weights are mapped from, or NULL */
     Vit *vit;
     Llm *llm;
     KvDtype kv;

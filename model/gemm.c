@@ -78,6 +78,7 @@ int gemm_weight_new(GemmDtype dtype, GemmLayout layout, const GemmSource *source
         if (!block)
             r = -ENOMEM;
     }
+    w->block = block;
     if (r == 0 && is_packed(dtype, layout)) {
         r = onednn_weight_new(dtype == GEMM_BF16, source, block, &w->packed);
     } else if (r == 0) {
@@ -106,6 +107,11 @@ void gemm_weight_free(GemmWeight *w)
 size_t gemm_weight_bytes(const GemmWeight *w)
 {
     return w->bytes;
+}
+
+const void *gemm_weight_block(const GemmWeight *w)
+{
+    return w->block;
 }
 
 void gemm_weight_row(const GemmWeight *w, size_t i, float *out)

@@ -48,6 +48,7 @@ int gemm_weight_new(GemmDtype dtype, GemmLayout layout, const GemmSource *source
                     GemmWeight **weight);
 void gemm_weight_free(GemmWeight *weight);
 size_t gemm_weight_bytes(const GemmWeight *weight);
+const void *gemm_weight_block(const GemmWeight *weight); /* [gemm_weight_bytes] */
 /* Row i as the products see it, to out [k]. Not of oneDNN's layouts. */
 void gemm_weight_row(const GemmWeight *weight, size_t i, float *out);
 /* About the bytes that so many values take, for the estimate before loading. */

@@ -13,7 +13,8 @@ struct GemmWeight {
     Panels panels;        /* when `packed` is NULL */
     OnednnWeight *packed; /* as oneDNN wants it */
     size_t bytes;         /* of the block of memory */
-    void *own;            /* that block, when it is this weight's */
+    const void *block;
+    void *own; /* that block, when it is this weight's */
 };
 
 /* Memory that grows and is not copied when it does. */

@@ -44,6 +44,40 @@ static int merge(Weights *w, const LoraPair *pair, float *rows, size_t n, size_t
     return 0;
 }
 
+static int cannot_pack(Weights *w, const char *name, size_t n, size_t k, int r)
+{
+    if (r == -ENOMEM)
+        return no_memory(w, name);
+    return error_set(w->err, -r, EX_SOFTWARE, "%s cannot pack %s [%zu, %zu]", gemm_description(),
+                     name, n, k);
+}
+
+/* 1: taken from the cache; 0: it is not there. */
+static int from_cache(Weights *w, const WeightsMatrix *m, GemmDtype dtype, const char *key,
+                      GemmSource source, GemmWeight **weight)
+{
+    const float some = 0;
+    size_t bytes;
+    source.bias = m->bias ? &some : NULL;
+    if (!packed_cache_is_filled(w->cache) ||
+        gemm_block_bytes(dtype, m->layout, &source, &bytes) < 0)
+        return 0;
+    const void *block = packed_cache_find(w->cache, key, bytes);
+    if (!block)
+        return 0;
+    int r = gemm_weight_new(dtype, m->layout, &source, (void *)(uintptr_t)block, weight);
+    if (r < 0)
+        return r;
+    char name[160];
+    const LoraPair *pair;
+    for (int i = 0; w->lora && i < m->n_parts; i++) {
+        snprintf(name, sizeof name, "%s%s.weight", m->prefix, m->names[i]);
+        w->merged += lora_find(w->lora, name, &pair) == 0;
+    }
+    w->bytes += bytes;
+    return 1;
+}
+
 int weights_matrix(Weights *w, const WeightsMatrix *m, GemmWeight **weight)
 {
     const Tensor *tensors[WEIGHTS_MAX_PARTS], *biases[WEIGHTS_MAX_PARTS];
@@ -67,37 +101,45 @@ int weights_matrix(Weights *w, const WeightsMatrix *m, GemmWeight **weight)
         n += (size_t)m->rows[i];
     }
 
+    GemmSource source = {.n = n, .k = k, .is_bf16 = bf16};
+    /* A table of rows that are looked up keeps 8 bits: a token's embedding is one of them. */
+    GemmDtype dtype = w->dtype == GEMM_INT4 && m->layout == GEMM_PANELS ? GEMM_INT8 : w->dtype;
+    char key[160];
+    snprintf(key, sizeof key, "%s%s", m->prefix, m->names[0]);
+    int r = from_cache(w, m, dtype, key, source, weight);
+    if (r != 0)
+        return r < 0 ? cannot_pack(w, key, n, k, r) : 0;
+
     size_t values, one = bf16 ? sizeof(uint16_t) : sizeof(float);
     if (!mem_mul(n, k, &values))
         return no_memory(w, name);
-    _cleanup_free_ void *rows = mem_new_aligned(values, one);
+    /* One bf16 tensor is packed from where it is mapped. */
+    const bool in_place = bf16 && m->n_parts == 1 && (uintptr_t)tensors[0]->data % 2 == 0;
+    _cleanup_free_ void *rows = in_place ? NULL : mem_new_aligned(values, one);
     _cleanup_free_ float *bias = m->bias ? mem_new_aligned(n, sizeof *bias) : NULL;
-    if (!rows || (m->bias && !bias))
+    if ((!in_place && !rows) || (m->bias && !bias))
         return no_memory(w, name);
     size_t at = 0;
     for (int i = 0; i < m->n_parts; i++) {
         size_t part = (size_t)m->rows[i];
-        void *to = (char *)rows + at * k * one;
-        if (bf16)
+        void *to = rows ? (char *)rows + at * k * one : NULL;
+        if (rows && bf16)
             tensor_to_bf16(tensors[i], 0, part * k, to);
-        else
+        else if (rows)
             tensor_to_f32(tensors[i], 0, part * k, to);
-        int r = pairs[i] ? merge(w, pairs[i], to, part, k) : 0;
+        r = pairs[i] ? merge(w, pairs[i], to, part, k) : 0;
         if (r < 0)
             return r;
         if (m->bias)
             tensor_to_f32(biases[i], 0, part, bias + at);
         at += part;
     }
-    GemmSource source = {.n = n, .k = k, .values = rows, .is_bf16 = bf16, .bias = bias};
-    /* A table of rows that are looked up keeps 8 bits: a token's embedding is one of them. */
-    GemmDtype dtype = w->dtype == GEMM_INT4 && m->layout == GEMM_PANELS ? GEMM_INT8 : w->dtype;
-    int r = gemm_weight_new(dtype, m->layout, &source, NULL, weight);
-    if (r == -ENOMEM)
-        return no_memory(w, name);
+    source.values = in_place ? tensors[0]->data : rows;
+    source.bias = bias;
+    r = gemm_weight_new(dtype, m->layout, &source, NULL, weight);
     if (r < 0)
-        return error_set(w->err, -r, EX_SOFTWARE, "%s cannot pack %s%s [%zu, %zu]",
-                         gemm_description(), m->prefix, m->names[0], n, k);
+        return cannot_pack(w, key, n, k, r);
+    packed_cache_add(w->cache, key, gemm_weight_block(*weight), gemm_weight_bytes(*weight));
     w->bytes += gemm_weight_bytes(*weight);
     return 0;
 }

@@ -8,6 +8,7 @@
 #include "base/err.h"
 #include "model/gemm.h"
 #include "model/lora.h"
+#include "model/packed_cache.h"
 #include "model/safetensors.h"
 
 #include <stdbool.h>
@@ -19,8 +20,9 @@ typedef struct Weights {
     const Safetensors *tensors;
     const Lora *lora; /* or NULL */
     GemmDtype dtype;
-    size_t merged; /* pairs of the adapter that found their tensor so far */
-    size_t bytes;  /* of what was made so far */
+    PackedCache *cache; /* or NULL */
+    size_t merged;      /* pairs of the adapter that found their tensor so far */
+    size_t bytes;       /* of what was made so far */
     Error *err;
 } Weights;
 
