@@ -5,7 +5,7 @@
  * is never changed once released: what comes later is a new step.
  *
  * To change the tables: add STEP_N to STEPS below, add tests/unit/data/index_vN-1.sql (the dump of
- * a small index of the version before) and its check to test_index_versions, and say in
+ * a small index of the version before: test_index_versions fails without it), and say in
  * docs/index.md what is new. Nothing else has to know the number.
  */
 #include "daemon/index_internal.h"

@@ -7,8 +7,7 @@
 
 #include "base/file.h"
 #include "base/str.h"
-
-#include <sqlite3.h>
+#include "daemon/index_internal.h"
 
 static const char *folder;
 
@@ -92,12 +91,12 @@ static void finds(Index *index, const char *question, const char *expected)
     assert_string_equal(ids, expected);
 }
 
-static void from_1(void **state)
+/* Every version holds the same events, so that the same is asked of each. */
+static void from_version(Fixture *f, int version)
 {
-    Fixture *f = *state;
     char path[128], *migrated, *made;
-    snprintf(path, sizeof path, "%s/old.db", f->dir);
-    load(path, 1);
+    snprintf(path, sizeof path, "%s/old%d.db", f->dir, version);
+    load(path, version);
     Index *index;
     Error err = {0};
     if (index_open(path, &index, &err) < 0)
@@ -140,15 +139,21 @@ static void from_1(void **state)
             "gate|red-car|2026-01-06|23400.0|60.0|0.0\nyard|dog|2026-01-05|0.0|0.0|100.0\n");
     is_read(path, "SELECT count(*) FROM recordings", "1\n");
     is_read(path, "SELECT value FROM facts", "{\"done\":true}\n");
+    is_read(path, "SELECT count(*) FROM clients", version >= 2 ? "1\n" : "0\n");
     is_read(path, "PRAGMA integrity_check", "ok\n");
     is_read(path, "PRAGMA foreign_key_check", "");
-    index_free(f->index);
-    f->index = NULL;
     migrated = schema_of(path);
     made = schema_of(f->path);
     assert_string_equal(migrated, made);
     free(migrated);
     free(made);
+}
+
+/* A version without its dump fails here: see index_schema.c. */
+static void from_each(void **state)
+{
+    for (int version = 1; version < INDEX_SCHEMA.n_steps; version++)
+        from_version(*state, version);
 }
 
 int main(int argc, char **argv)
@@ -159,6 +164,6 @@ int main(int argc, char **argv)
     }
     folder = argv[1];
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(from_1, fixture_setup, fixture_teardown)};
+        cmocka_unit_test_setup_teardown(from_each, fixture_setup, fixture_teardown)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
