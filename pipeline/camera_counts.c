@@ -21,6 +21,8 @@ SourceStats camera_counts_sum(const CameraCounts *counts, Source *source)
     sum.refused_references += now->refused_references;
     sum.damaged += now->damaged;
     sum.format_changes += now->format_changes;
+    if (*now->decoder)
+        memcpy(sum.decoder, now->decoder, sizeof sum.decoder);
     if (!now->playing)
         return sum;
     /* What came in the last connection may not be what comes in this one. */
@@ -30,7 +32,6 @@ SourceStats camera_counts_sum(const CameraCounts *counts, Source *source)
     sum.width = now->width;
     sum.height = now->height;
     memcpy(sum.codec, now->codec, sizeof sum.codec);
-    memcpy(sum.decoder, now->decoder, sizeof sum.decoder);
     memcpy(sum.orientation, now->orientation, sizeof sum.orientation);
     return sum;
 }

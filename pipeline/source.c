@@ -25,6 +25,9 @@
 #include <string.h>
 #include <unistd.h>
 
+/* Pictures that may be inside a decoder: reordering, and one a thread. */
+enum { IN_DECODER = 24 };
+
 enum { RTSP_UDP = 1, RTSP_TCP = 4, RTSP_TLS = 32 };
 
 /* How long a stream may give nothing but damaged pictures before they are taken as its best: one
@@ -44,7 +47,9 @@ struct Source {
     atomic_bool unsupported, hardware, untrusted;
     char unsupported_why[160]; /* set before `unsupported` */
     atomic_llong last_data_us, last_picture_us;
-    atomic_uint budget; /* frames a minute */
+    atomic_llong packed, packed_damaged; /* compressed pictures, and those behind a hole */
+    bool after_hole;                     /* only in the thread in front of the decoder */
+    atomic_uint budget;                  /* frames a minute */
     int64_t opened_us;
     /* Only in the decoder's thread. */
     Sampler sampler;
@@ -102,6 +107,8 @@ SourceStats source_stats(Source *s)
     pthread_mutex_lock(&s->lock);
     SourceStats stats = s->stats;
     pthread_mutex_unlock(&s->lock);
+    int64_t lost = atomic_load(&s->packed) - (int64_t)stats.decoded - IN_DECODER;
+    stats.damaged += (uint64_t)atomic_load(&s->packed_damaged) + (uint64_t)(lost > 0 ? lost : 0);
     return stats;
 }
 
@@ -200,6 +207,22 @@ static GstFlowReturn on_compressed(GstAppSink *sink, gpointer data)
     s->options.on_compressed(sample, s->options.data);
     gst_sample_unref(sample);
     return GST_FLOW_OK;
+}
+
+static GstPadProbeReturn on_packed(GstPad *pad, GstPadProbeInfo *info, gpointer data)
+{
+    (void)pad;
+    Source *s = data;
+    GstBuffer *buffer = GST_PAD_PROBE_INFO_BUFFER(info);
+    /* Behind a hole all pictures lean on one that is wrong, until a key frame. */
+    if (!GST_BUFFER_FLAG_IS_SET(buffer, GST_BUFFER_FLAG_DELTA_UNIT))
+        s->after_hole = false;
+    else if (GST_BUFFER_FLAG_IS_SET(buffer, GST_BUFFER_FLAG_DISCONT) && atomic_load(&s->packed) > 0)
+        s->after_hole = true;
+    atomic_fetch_add(&s->packed, 1);
+    if (s->after_hole || GST_BUFFER_FLAG_IS_SET(buffer, GST_BUFFER_FLAG_CORRUPTED))
+        atomic_fetch_add(&s->packed_damaged, 1);
+    return GST_PAD_PROBE_OK;
 }
 
 static GstPadProbeReturn on_data(GstPad *pad, GstPadProbeInfo *info, gpointer data)
@@ -398,6 +421,9 @@ static bool link_branches(Source *s, const Codec *codec, GstPad *pad)
     GstPad *data_pad = gst_element_get_static_pad(depay, "src");
     gst_pad_add_probe(data_pad, GST_PAD_PROBE_TYPE_BUFFER | GST_PAD_PROBE_TYPE_BUFFER_LIST, on_data,
                       s, NULL);
+    gst_object_unref(data_pad);
+    data_pad = gst_element_get_static_pad(queue, "src");
+    gst_pad_add_probe(data_pad, GST_PAD_PROBE_TYPE_BUFFER, on_packed, s, NULL);
     gst_object_unref(data_pad);
     GstElement *const all[] = {pictures, decode, queue, compressed, queue2,
                                tee,      filter, parse, depay};

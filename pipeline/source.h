@@ -58,7 +58,7 @@ typedef struct SourceStats {
     uint64_t decoded, passed, dropped; /* dropped: passed by the sampler, but the queue was full */
     uint64_t refused_references;       /* sender's times that are no wall clock times */
     bool playing;                      /* a picture was decoded */
-    uint64_t damaged;                  /* pictures with errors in them */
+    uint64_t damaged;                  /* incomplete, leaning on such a one, or never decoded */
     uint64_t format_changes;           /* pictures of another size than the one before */
     int width, height;                 /* of the last picture; 0: none yet */
     char codec[16], decoder[40];       /* "H264", "avdec_h264" */

@@ -32,14 +32,14 @@ def read(rgb, width, height):
     return number
 
 
-def encode(path, count, codec, fps=10, options=(), filters="", muxing=()):
-    """Pictures 0..count-1 at fps through ffmpeg's encoder `codec` (with its options) into a new file."""
+def encode(path, count, codec, fps=10, options=(), filters="", muxing=(), first=0):
+    """Pictures first..first+count-1 at fps through ffmpeg's encoder `codec` (with its options) into a new file."""
     command = ["ffmpeg", "-v", "error", "-nostdin", "-y", "-f", "rawvideo", "-pix_fmt", "gray", "-video_size",
                f"{WIDTH}x{HEIGHT}", "-framerate", str(fps), "-i", "pipe:0"]
     if filters:
         command += ["-vf", filters, "-fps_mode", "passthrough", "-enc_time_base", "1:90000"]
     command += ["-c:v", codec, "-threads", "1", "-pix_fmt", "yuvj420p" if codec == "mjpeg" else "yuv420p", *options, *muxing, path]
-    subprocess.run(command, input=b"".join(picture(i) for i in range(count)), check=True)
+    subprocess.run(command, input=b"".join(picture(first + i) for i in range(count)), check=True)
     return path
 
 

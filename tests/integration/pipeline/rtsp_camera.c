@@ -63,7 +63,7 @@ static GstPadProbeReturn on_rtp(GstPad *pad, GstPadProbeInfo *info, gpointer dat
         for (size_t i = 0; i < sizeof noise; i++)
             noise[i] = (guint8)(s->packets * 31 + i * 7);
         /* Behind the RTP header and the first bytes of the payload: it arrives, and is wrong. */
-        for (gsize at = 20; at + sizeof noise < bytes; at += 100)
+        for (gsize at = 20; at + sizeof noise < bytes; at += sizeof noise)
             gst_buffer_fill(buffer, at, noise, sizeof noise);
     }
     return GST_PAD_PROBE_OK;

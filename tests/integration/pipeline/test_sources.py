@@ -20,7 +20,9 @@ CODECS = {  # as cameras encode: no B-frames but for one
 }
 
 
-class Test(unittest.TestCase):
+class Streams(unittest.TestCase):
+    """A server for every codec, a camera, and the check of their times; without tests of its own."""
+
     def setUp(self):
         self.folder = tempfile.TemporaryDirectory(prefix="when-sources-")
         self.addCleanup(self.folder.cleanup)
@@ -32,12 +34,15 @@ class Test(unittest.TestCase):
         name, encoder, quality = CODECS[codec]
         if not os.path.exists(self.path(name)):
             cells.encode(self.path(name), COUNT, encoder, FPS, quality, **encoding)
-        server = Server(self.path(name), "--codec", codec.rstrip("b"), *options, port=port, program="tests/rtsp-camera")
+        return self.play(self.path(name), codec.rstrip("b"), *options, port=port)
+
+    def play(self, path, codec, *options, port=0):
+        server = Server(path, "--codec", codec, *options, port=port, program="tests/rtsp-camera")
         self.addCleanup(server.stop)
         return server
 
-    def camera(self, name="camera/gate/1"):
-        camera = Camera(name)
+    def camera(self, name="camera/gate/1", **kwargs):
+        camera = Camera(name, **kwargs)
         self.addCleanup(camera.close)
         camera.keep_pixels = True
         return camera
@@ -79,6 +84,8 @@ class Test(unittest.TestCase):
         for secret in (SECRET, *more):
             self.assertNotIn(secret, out)
 
+
+class Test(Streams):
     # --- codecs and transports ---
 
     def test_h264_tcp(self):
