@@ -29,7 +29,16 @@ typedef struct Ctl {
     uint64_t after;
     char **words; /* [n_words]: what stands behind the verb */
     size_t n_words;
-    const char *output;                /* file; NULL: named by the event; "-": standard output */
+    const char *output;       /* file; NULL: named by the event; "-": standard output */
+    bool deep, automatic;     /* ask */
+    const char *during;       /* in words; NULL: since_us and until_us count */
+    const char *zone;         /* of `during` and of a watch's hours; NULL: this machine's */
+    int64_t timeout_us;       /* ask --deep; 0: an hour */
+    const char *svg;          /* coverage: the file for its picture; NULL: as text */
+    const char *since;        /* as it was written */
+    const char *days, *hours; /* watch; NULL: as it is */
+    int64_t join_gap_us, min_duration_us, cool_down_us; /* watch; -1: as it is */
+    double confidence;                                  /* watch; below 0: as it is */
     int64_t margin_us;                 /* more of a clip before and after its event */
     const char *key_file, *server_key; /* for a whend elsewhere; NULL: none */
 } Ctl;
@@ -48,6 +57,13 @@ int ctl_backup(Ctl *ctl, Error *err);
 int ctl_clip(Ctl *ctl, Error *err);
 int ctl_thumbnail(Ctl *ctl, Error *err);
 int ctl_key(Ctl *ctl, Error *err);
+int ctl_watch(Ctl *ctl, Error *err);
+int ctl_reload(Ctl *ctl, Error *err);
+
+/* The words of `watch`, as ctl_key_check. */
+int ctl_watch_check(const Ctl *ctl, Error *err);
+/* The zone for what is said in words: --zone, else this machine's. Borrowed. */
+const char *ctl_zone(const Ctl *ctl);
 
 /* The words of `key`: EX_USAGE when they are none of its forms. Does it need no whend? */
 int ctl_key_check(const Ctl *ctl, Error *err);

@@ -10,6 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Who answers in several responses, answers at least so often. */
+#define SILENCE_US (30 * US_PER_S)
+#define GRACE_US   (10 * US_PER_S)
+
 int when_ms_until(int64_t deadline_us)
 {
     int64_t left_us = deadline_us - clock_monotonic_us();
@@ -243,9 +247,15 @@ int when_request(When *when, When__Request *request, int deadline_ms, WhenSink s
                          WIRE_MAX_MESSAGE_BYTES);
     if (rc < 0)
         return nobody(when, -rc, err);
-    for (bool last = false; !last;) {
+    bool begun = false;
+    for (bool last = false; !last; begun = true) {
         When__Response *response;
-        rc = wait_response(when, deadline_us, request->request_id, &response, err);
+        /* The service ends it at the deadline and then says so. */
+        int64_t wait_us = deadline_us + (begun ? GRACE_US : 0);
+        int64_t silent_us = clock_monotonic_us() + SILENCE_US;
+        if (begun && silent_us < wait_us)
+            wait_us = silent_us;
+        rc = wait_response(when, wait_us, request->request_id, &response, err);
         if (rc < 0)
             return rc;
         last = response->last || response->body_case == WHEN__RESPONSE__BODY_ERROR;

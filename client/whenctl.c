@@ -14,17 +14,29 @@
 static const char USAGE[] =
     "usage: whenctl [--runtime-dir DIR | --endpoint E [--events E]] VERB ...\n"
     "\n"
-    "  ask \"QUESTION\"   when did it happen? [--since T] [--until T] [--camera C]... [--limit N]\n"
-    "  events           what was found  [--since T] [--until T] [--camera C]... [--watch W]...\n"
-    "                   [--limit N]\n"
+    "  ask \"QUESTION\"   when did it happen? [--since T] [--until T | --during R] [--camera "
+    "C]...\n"
+    "                   [--limit N]; --deep: the model looks at what nobody looked at for this\n"
+    "                   [--timeout D]; --auto: only where nothing was found\n"
+    "  events           what was found  [--since T] [--until T | --during R] [--camera C]...\n"
+    "                   [--watch W]... [--limit N]\n"
     "  follow           events as they are committed  [--after SEQUENCE] [--progress]\n"
     "                   [--camera C]... [--watch W]...\n"
-    "  coverage         what was examined, waits or is lost  [--since T] [--until T]\n"
-    "                   [--camera C]... [--watch W]...\n"
+    "  coverage         what was examined, waits or is lost  [--since T] [--until T | --during R]\n"
+    "                   [--camera C]... [--watch W]... [--svg FILE]\n"
+    "  watch list       the standing questions\n"
+    "  watch add NAME \"QUESTION\"      one more: [--camera C]... [--join-gap D] [--min-duration "
+    "D]\n"
+    "                   [--cool-down D] [--confidence 0..1] [--days mon-fri] [--hours "
+    "08:00-18:00]\n"
+    "                   [--zone Z] [--since 7d | T | all: asked of recordings, too]\n"
+    "  watch edit NAME [\"QUESTION\"]   the same options\n"
+    "  watch remove NAME\n"
     "  clip EVENT       the camera's own video of it  [--margin D] [--output FILE]\n"
     "  thumbnail EVENT  a JPEG of its best picture    [--output FILE]\n"
     "  cameras          how the cameras are\n"
     "  status           how whend is\n"
+    "  reload           reads whend.yaml again\n"
     "  backup FILE      a copy of the index while whend runs\n"
     "  key list         who may connect from elsewhere, and whend's own key\n"
     "  key new FILE     makes a key for a client [--server-key KEY]; prints its public half\n"
@@ -36,6 +48,9 @@ static const char USAGE[] =
     "  --runtime-dir    folder of whend's sockets (default /run/whend)\n"
     "  --endpoint       address of its query service instead, and --events of its events\n"
     "  T                2026-11-23T08:27:47Z, 2026-11-23, or 90s, 10m, 2h, 7d ago\n"
+    "  R                \"yesterday evening\", \"last 3 days\", \"between 8 and 10\", 2026-11-23, "
+    "...\n"
+    "                   by this machine's clock, or --zone Europe/Berlin\n"
     "\n"
     "Exit code of ask: 0 found, 1 not found; of all: 64 and more as in sysexits.h.\n";
 
@@ -55,6 +70,18 @@ enum {
     SERVER_KEY,
     OUTPUT,
     MARGIN,
+    DEEP,
+    AUTO,
+    DURING,
+    ZONE,
+    TIMEOUT,
+    SVG,
+    DAYS,
+    HOURS,
+    JOIN_GAP,
+    MIN_DURATION,
+    COOL_DOWN,
+    CONFIDENCE,
     HELP,
     VERSION
 };
@@ -74,6 +101,18 @@ static const struct option OPTIONS[] = {{"runtime-dir", required_argument, NULL,
                                         {"server-key", required_argument, NULL, SERVER_KEY},
                                         {"output", required_argument, NULL, OUTPUT},
                                         {"margin", required_argument, NULL, MARGIN},
+                                        {"deep", no_argument, NULL, DEEP},
+                                        {"auto", no_argument, NULL, AUTO},
+                                        {"during", required_argument, NULL, DURING},
+                                        {"zone", required_argument, NULL, ZONE},
+                                        {"timeout", required_argument, NULL, TIMEOUT},
+                                        {"svg", required_argument, NULL, SVG},
+                                        {"days", required_argument, NULL, DAYS},
+                                        {"hours", required_argument, NULL, HOURS},
+                                        {"join-gap", required_argument, NULL, JOIN_GAP},
+                                        {"min-duration", required_argument, NULL, MIN_DURATION},
+                                        {"cool-down", required_argument, NULL, COOL_DOWN},
+                                        {"confidence", required_argument, NULL, CONFIDENCE},
                                         {"help", no_argument, NULL, HELP},
                                         {"version", no_argument, NULL, VERSION},
                                         {NULL, 0, NULL, 0}};
@@ -81,17 +120,22 @@ static const struct option OPTIONS[] = {{"runtime-dir", required_argument, NULL,
 #define BIT(option) (1U << ((option)-RUNTIME_DIR))
 #define EVERYWHERE                                                                                 \
     (BIT(RUNTIME_DIR) | BIT(ENDPOINT) | BIT(EVENTS) | BIT(JSON) | BIT(KEY) | BIT(SERVER_KEY))
-#define SPAN (BIT(SINCE) | BIT(UNTIL) | BIT(CAMERA))
+#define SPAN (BIT(SINCE) | BIT(UNTIL) | BIT(CAMERA) | BIT(DURING) | BIT(ZONE))
+#define OF_A_WATCH                                                                                 \
+    (BIT(CAMERA) | BIT(SINCE) | BIT(ZONE) | BIT(DAYS) | BIT(HOURS) | BIT(JOIN_GAP) |               \
+     BIT(MIN_DURATION) | BIT(COOL_DOWN) | BIT(CONFIDENCE))
 
 static const struct Verb {
     const char *name;
     int (*run)(Ctl *ctl, Error *err);
     unsigned options; /* which it understands */
 } VERBS[] = {
-    {"ask", ctl_ask, EVERYWHERE | SPAN | BIT(LIMIT)},
+    {"ask", ctl_ask, EVERYWHERE | SPAN | BIT(LIMIT) | BIT(DEEP) | BIT(AUTO) | BIT(TIMEOUT)},
     {"events", ctl_events, EVERYWHERE | SPAN | BIT(WATCH) | BIT(LIMIT)},
     {"follow", ctl_follow, EVERYWHERE | BIT(CAMERA) | BIT(WATCH) | BIT(PROGRESS) | BIT(AFTER)},
-    {"coverage", ctl_coverage, EVERYWHERE | SPAN | BIT(WATCH)},
+    {"coverage", ctl_coverage, EVERYWHERE | SPAN | BIT(WATCH) | BIT(SVG)},
+    {"watch", ctl_watch, EVERYWHERE | OF_A_WATCH},
+    {"reload", ctl_reload, EVERYWHERE},
     {"clip", ctl_clip, EVERYWHERE | BIT(OUTPUT) | BIT(MARGIN)},
     {"thumbnail", ctl_thumbnail, EVERYWHERE | BIT(OUTPUT)},
     {"cameras", ctl_cameras, EVERYWHERE},
@@ -134,6 +178,22 @@ static int read_time(const char *option, const char *text, int64_t *utc_us, Erro
                      "%s %.40s: not a time (2026-11-23T08:27:47Z, 2026-11-23, or 90s, 10m, 2h, 7d "
                      "ago)",
                      option, text);
+}
+
+static int read_duration(const char *option, const char *text, int64_t *us, Error *err)
+{
+    const char *reason;
+    return value_duration(text, us, &reason) < 0
+               ? error_set(err, EINVAL, EX_USAGE, "%s %.40s: %s", option, text, reason)
+               : 0;
+}
+
+static int read_share(const char *option, const char *text, double *share, Error *err)
+{
+    const char *reason;
+    if (value_number(text, share, &reason) == 0 && *share <= 1)
+        return 0;
+    return error_set(err, EINVAL, EX_USAGE, "%s %.40s: not a number from 0 to 1", option, text);
 }
 
 static int read_name(const char *option, char *text, char **names, size_t *n, Error *err)
@@ -185,7 +245,8 @@ static int read_option(Arguments *a, int option, char *text, Error *err)
         a->events = text;
         break;
     case SINCE:
-        return read_time("--since", text, &a->ctl.since_us, err);
+        a->ctl.since = text; /* what it may be depends on the verb */
+        break;
     case UNTIL:
         return read_time("--until", text, &a->ctl.until_us, err);
     case CAMERA:
@@ -197,6 +258,37 @@ static int read_option(Arguments *a, int option, char *text, Error *err)
         if (rc == 0)
             a->ctl.limit = (uint32_t)count;
         break;
+    case DEEP:
+        a->ctl.deep = true;
+        break;
+    case AUTO:
+        a->ctl.automatic = true;
+        break;
+    case DURING:
+        a->ctl.during = text;
+        break;
+    case ZONE:
+        a->ctl.zone = text;
+        break;
+    case TIMEOUT:
+        return read_duration("--timeout", text, &a->ctl.timeout_us, err);
+    case SVG:
+        a->ctl.svg = text;
+        break;
+    case DAYS:
+        a->ctl.days = text;
+        break;
+    case HOURS:
+        a->ctl.hours = text;
+        break;
+    case JOIN_GAP:
+        return read_duration("--join-gap", text, &a->ctl.join_gap_us, err);
+    case MIN_DURATION:
+        return read_duration("--min-duration", text, &a->ctl.min_duration_us, err);
+    case COOL_DOWN:
+        return read_duration("--cool-down", text, &a->ctl.cool_down_us, err);
+    case CONFIDENCE:
+        return read_share("--confidence", text, &a->ctl.confidence, err);
     case JSON:
         a->ctl.json = true;
         break;
@@ -225,8 +317,8 @@ static int check_arguments(Arguments *a, int argc, char **argv, Error *err)
 {
     if (argc < 1)
         return usage_error(err,
-                           "what to do? ask, events, follow, clip, thumbnail, coverage, cameras, "
-                           "status, backup or key");
+                           "what to do? ask, events, follow, coverage, watch, clip, thumbnail, "
+                           "cameras, status, reload, backup or key");
     for (size_t i = 0; i < sizeof(VERBS) / sizeof(VERBS[0]); i++)
         if (strcmp(argv[0], VERBS[i].name) == 0)
             a->verb = &VERBS[i];
@@ -237,12 +329,23 @@ static int check_arguments(Arguments *a, int argc, char **argv, Error *err)
             return usage_error(err, "%s has no --%s", a->verb->name, o->name);
     if (a->runtime_dir && a->endpoint)
         return usage_error(err, "--runtime-dir and --endpoint name the same thing");
+    if (a->ctl.during && (a->ctl.since || a->ctl.until_us))
+        return usage_error(err, "--during or --since and --until, not both");
+    if (a->ctl.deep && a->ctl.automatic)
+        return usage_error(err, "--deep or --auto, not both");
+    if (a->ctl.since && a->verb->run != ctl_watch) {
+        int rc = read_time("--since", a->ctl.since, &a->ctl.since_us, err);
+        if (rc < 0)
+            return rc;
+    }
     if (a->ctl.since_us && a->ctl.until_us && a->ctl.since_us >= a->ctl.until_us)
         return usage_error(err, "--since is not before --until");
     a->ctl.words = argv + 1;
     a->ctl.n_words = (size_t)argc - 1;
     if (a->verb->run == ctl_key)
         return ctl_key_check(&a->ctl, err);
+    if (a->verb->run == ctl_watch)
+        return ctl_watch_check(&a->ctl, err);
     if (a->verb->run == ctl_backup)
         return argc == 2 ? 0 : usage_error(err, "backup into which file?");
     if (a->verb->run == ctl_clip || a->verb->run == ctl_thumbnail)
@@ -305,6 +408,8 @@ int main(int argc, char **argv)
     setlocale(LC_CTYPE, "");
     static Arguments a;
     a.ctl.from_now = true;
+    a.ctl.join_gap_us = a.ctl.min_duration_us = a.ctl.cool_down_us = -1;
+    a.ctl.confidence = -1;
     Error err = {0};
     int rc = 0, option;
     opterr = 0;

@@ -47,6 +47,8 @@ static const TableKey MODEL_KEYS[] = {
     {"threads", TABLE_INTEGER, offsetof(Config, model_threads), 0, 1024, NULL},
     {"kv", TABLE_CHOICE, offsetof(Config, model_kv), 0, 0, "auto bf16 int8 f32"},
     {"max_answer_tokens", TABLE_INTEGER, offsetof(Config, model_max_answer_tokens), 16, 4096, NULL},
+    {"timeout", TABLE_DURATION, offsetof(Config, model_timeout_us), SECONDS(1), SECONDS(86400),
+     NULL},
     {0}};
 
 static const TableKey CAMERA_KEYS[] = {
@@ -394,6 +396,7 @@ static int set_defaults(TableReader *r, Config *config)
     if (rc == 0)
         rc = table_set_text(r, &config->model_kv, "auto");
     config->model_max_answer_tokens = 512;
+    config->model_timeout_us = 1800 * US_PER_S;
     config->window_us = 16 * US_PER_S;
     config->overlap_us = 4 * US_PER_S;
     config->boundary_error_us = US_PER_S / 2;

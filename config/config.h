@@ -79,6 +79,7 @@ typedef struct Config {
     char *model_kv; /* keys and values: "auto" (f32 with f32, else bf16), "bf16", "int8", "f32" */
     int model_threads; /* 0: one a core */
     int model_max_answer_tokens;
+    int64_t model_timeout_us; /* no word from it for so long while it works: it hangs */
     int64_t window_us;  /* seconds of video that one question sees */
     int64_t overlap_us; /* by which neighbouring windows overlap */
     int64_t

@@ -1,6 +1,7 @@
 /* The analyst, as whend sees it. See analyst.h. */
 #include "daemon/analyst.h"
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -8,6 +9,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -69,6 +71,7 @@ static bool model_loaded(Daemon *daemon, const When__JobDone *done)
 
 bool analyst_message(Daemon *daemon, const When__FromWorker *message)
 {
+    daemon->analyst.heard_us = daemon->now_us;
     switch (message->body_case) {
     case WHEN__FROM_WORKER__BODY_ANALYST_HELLO:
         supervisor_hello(daemon->supervisor, ANALYST_WORKER);
@@ -158,8 +161,27 @@ int analyst_send(Daemon *daemon, Task *task)
     /* Handed over they are empty; else they are copies that nobody needs. */
     for (size_t i = 0; i < n_pixels; i++)
         zmq_msg_close(&pixels[i]);
+    if (r == 0 && scheduler_in_flight(daemon->scheduler) == 0)
+        daemon->analyst.heard_us = daemon->now_us;
     if (r < 0 && r != -EAGAIN)
         log_warn("analyst", "job=%" PRIu64 " camera=%s frames=%zu not sent: %s", task->job_id,
                  task->camera, n, strerror(-r));
     return r;
+}
+
+void analyst_tick(Daemon *daemon)
+{
+    Analyst *analyst = &daemon->analyst;
+    int64_t silent_us = daemon->now_us - analyst->heard_us;
+    const WorkerInfo *worker = supervisor_by_name(daemon->supervisor, ANALYST_WORKER);
+    if (!analyst->loaded || scheduler_in_flight(daemon->scheduler) == 0 || !worker ||
+        worker->pid <= 0 || silent_us < daemon->config.model_timeout_us)
+        return;
+    char reason[96];
+    snprintf(reason, sizeof reason, "it hung: no word for %" PRId64 " s while it worked",
+             silent_us / US_PER_S);
+    log_error("analyst", "%s: killed", reason);
+    supervisor_explain(daemon->supervisor, ANALYST_WORKER, reason);
+    kill((pid_t)worker->pid, SIGKILL);
+    analyst->heard_us = daemon->now_us;
 }

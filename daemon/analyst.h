@@ -16,7 +16,8 @@ typedef struct Analyst {
     bool limits_known; /* the model was loaded once: cameras may start */
     uint32_t cell_px;
     uint64_t min_pixels, max_pixels;
-    bool loaded; /* now */
+    bool loaded;      /* now */
+    int64_t heard_us; /* when it last said something, or got work after it had none */
     char notice[512];
 } Analyst;
 
@@ -24,5 +25,7 @@ void analyst_setup(Daemon *daemon);
 bool analyst_message(Daemon *daemon, const When__FromWorker *message);
 void analyst_gone(Daemon *daemon, const WorkerEnd *end);
 int analyst_send(Daemon *daemon, Task *task); /* the scheduler's hook */
+/* One that says nothing for too long while it works is killed: its window is tried once more. */
+void analyst_tick(Daemon *daemon);
 
 #endif

@@ -15,8 +15,9 @@
 #include "daemon/commit.h"
 
 #define BACKLOG_MAX_SPAN_US INT64_C(600000000)
-#define BACKLOG_MERGE_US    INT64_C(60000000) /* spans with a smaller hole between them are one job \
-                                               */
+#define BACKLOG_MERGE_US                                                                           \
+    INT64_C(60000000) /* spans with a smaller hole between them are one job                        \
+                       */
 
 /* The reason of spans that wait because a watch wants older video. */
 #define BACKLOG_OLDER "older video for a watch"

@@ -248,6 +248,7 @@ static void tick(Daemon *daemon)
     scheduler_hold(daemon->scheduler,
                    committer_blocked(daemon->committer) || daemon->stop_due_us != 0);
     scheduler_run(daemon->scheduler);
+    analyst_tick(daemon);
     if (!daemon->stop_due_us) {
         for (size_t i = 0; i < daemon->n_cameras; i++)
             camera_tick(daemon, daemon->cameras[i]);

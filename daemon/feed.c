@@ -174,7 +174,7 @@ int feed_set_watches(Feed *feed, const WatchConfig *watches, size_t n, int64_t n
         for (size_t j = 0; j < n_tracks; j++)
             stays = stays || tracks[j] == feed->tracks[i];
         if (!stays) {
-            check(feed, track_finish(feed->tracks[i], batch));
+            check(feed, track_finish(feed->tracks[i], feed->context, &feed->options, batch));
             track_free(feed->tracks[i], feed->context);
         }
     }
@@ -420,7 +420,7 @@ static void settle(Feed *feed, int64_t now_us)
     Batch *batch = batch_new();
     for (size_t i = 0; i < feed->n_tracks; i++) {
         Track *track = feed->tracks[i];
-        check(feed, track_finish(track, batch));
+        check(feed, track_finish(track, feed->context, &feed->options, batch));
         if (feed->options.kind == TASK_FILE && feed->complete && !track->done) {
             track->done = true;
             track_store(track, &feed->options, &feed->clock, batch);

@@ -346,6 +346,11 @@ size_t scheduler_frames(const Scheduler *s, const void *owner)
     return n;
 }
 
+size_t scheduler_in_flight(const Scheduler *s)
+{
+    return s->n_in_flight;
+}
+
 bool scheduler_idle(const Scheduler *s)
 {
     return s->ready && !s->hold && !s->waiting && !s->in_flight;

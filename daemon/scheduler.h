@@ -101,6 +101,7 @@ void scheduler_forget(Scheduler *scheduler, const void *owner);
 
 size_t scheduler_waiting(const Scheduler *scheduler, const void *owner); /* NULL: all */
 size_t scheduler_frames(const Scheduler *scheduler, const void *owner);  /* in its windows */
+size_t scheduler_in_flight(const Scheduler *scheduler);
 bool scheduler_idle(const Scheduler *scheduler); /* ready, and nothing waits or is in flight */
 uint64_t scheduler_examined(const Scheduler *scheduler);
 uint64_t scheduler_questions(const Scheduler *scheduler);

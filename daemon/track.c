@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "config/watch.h"
+#include "daemon/track_join.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -41,6 +42,7 @@ Track *track_new(FeedContext *context, const FeedOptions *feed, const WatchConfi
     uint64_t hash = hash_text(hash_text(HASH_START, feed->camera), watch->name);
     snprintf(track->prefix, sizeof track->prefix, "%s%012" PRIx64,
              task_is_span(feed->kind) ? "a" : "e", (hash ^ hash >> 48) & UINT64_C(0xffffffffffff));
+    track->first_number = context->next_event_number;
     SegmenterOptions options = {.camera = feed->camera,
                                 .watch = watch->name,
                                 .id_prefix = track->prefix,
@@ -83,58 +85,12 @@ bool track_is(const Track *track, const WatchConfig *watch)
            strcmp(now->hours, watch->hours) == 0 && strcmp(now->time_zone, watch->time_zone) == 0;
 }
 
-int track_finish(Track *track, Batch *batch)
+int track_finish(Track *track, FeedContext *context, const FeedOptions *feed, Batch *batch)
 {
+    SpanSink span = {track, context, feed, batch};
     track->seen_us = 0;
-    return segmenter_finish(track->segmenter, batch_sink, batch);
-}
-
-typedef struct Known {
-    const SegmenterInterval *interval;
-    const char *own_prefix; /* of events of this very track */
-    size_t own_bytes;
-    bool found;
-    Batch *batch;
-} Known;
-
-static int compare_known(const Event *event, void *context)
-{
-    Known *known = context;
-    const SegmenterInterval *i = known->interval;
-    if (strncmp(event->id, known->own_prefix, known->own_bytes) == 0 &&
-        event->id[known->own_bytes] == '-')
-        return 0;
-    if (i->start_us >= event->start_us - event->start_err_us &&
-        i->end_us <= event->end_us + event->end_err_us) {
-        known->found = true;
-    } else if (event->state == EVENT_FINAL && event->start_us >= i->start_us - i->start_err_us &&
-               event->end_us <= i->end_us + i->end_err_us) {
-        /* It was seen in part, up to where the frames ended: the whole takes its place. */
-        Event retracted = *event;
-        retracted.state = EVENT_RETRACTED;
-        retracted.revision++;
-        batch_event(known->batch, &retracted);
-    }
-    return 0;
-}
-
-/* Does this interval lie within an event that another feed found? What it contains itself is
- * retracted. */
-static bool is_known(const Track *track, FeedContext *context, const FeedOptions *feed,
-                     const SegmenterInterval *interval, Batch *batch)
-{
-    const char *watch = track->watch;
-    IndexFilter filter = {.cameras = &feed->camera,
-                          .n_cameras = 1,
-                          .watches = &watch,
-                          .n_watches = 1,
-                          .since_us = interval->start_us,
-                          .until_us = interval->end_us};
-    Known known = {interval, track->prefix, strlen(track->prefix), false, batch};
-    Error err = {0};
-    if (index_events(context->index, &filter, compare_known, &known, &err) < 0)
-        log_error("track", "watch=%s: %s", track->watch, err.text);
-    return known.found;
+    return task_is_span(feed->kind) ? segmenter_finish(track->segmenter, span_sink, &span)
+                                    : segmenter_finish(track->segmenter, batch_sink, batch);
 }
 
 int track_answer(Track *track, FeedContext *context, const FeedOptions *feed, const Window *window,
@@ -144,12 +100,14 @@ int track_answer(Track *track, FeedContext *context, const FeedOptions *feed, co
     if (!intervals)
         return -ENOMEM;
     size_t n = 0;
+    bool is_span = task_is_span(feed->kind);
+    SpanSink span = {track, context, feed, batch};
     for (size_t i = 0; i < answer->n; i++) {
         const TaskInterval *a = &answer->intervals[i];
         if (window_interval(window, a->start_s, a->end_s, a->confidence, a->description,
                             context->boundary_error_us, &intervals[n]) < 0)
             log_warn("track", "watch=%s an answer that is no number was left out", track->watch);
-        else if (!task_is_span(feed->kind) || !is_known(track, context, feed, &intervals[n], batch))
+        else if (!is_span || !span_knows(&span, &intervals[n]))
             n++;
     }
     int64_t start = window_start_us(window), end = window_end_us(window);
@@ -160,10 +118,11 @@ int track_answer(Track *track, FeedContext *context, const FeedOptions *feed, co
     int r = 0;
     /* A hole longer than what is joined: nothing that comes can continue what is open. */
     if (track->seen_us && start > track->seen_us + track->config.join_gap_us)
-        r = track_finish(track, batch);
+        r = track_finish(track, context, feed, batch);
     SegmenterWindow looked = {start, end, settled, intervals, n};
     if (r == 0)
-        r = segmenter_add(track->segmenter, &looked, batch_sink, batch);
+        r = is_span ? segmenter_add(track->segmenter, &looked, span_sink, &span)
+                    : segmenter_add(track->segmenter, &looked, batch_sink, batch);
     track->seen_us = end;
     return r;
 }

@@ -10,9 +10,10 @@
 
 typedef struct Track {
     char watch[EVENT_NAME_BYTES];
-    WatchConfig config; /* as it was begun */
-    Schedule *schedule; /* NULL: always */
-    char prefix[24];    /* of its events' ids */
+    WatchConfig config;    /* as it was begun */
+    Schedule *schedule;    /* NULL: always */
+    char prefix[24];       /* of its events' ids */
+    uint64_t first_number; /* of its events' ids */
     Segmenter *segmenter;
     int64_t covered_us; /* up to here windows were handed to the scheduler, or the ledger speaks */
     int64_t marked_us;  /* end of its newest mark in the ledger by this feed; 0: none */
@@ -28,13 +29,12 @@ void track_free(Track *track, FeedContext *context);
 
 bool track_is(const Track *track, const WatchConfig *watch); /* the same, nothing changed */
 
-/* An answer: intervals of `window` to the segmenter; revisions go to the batch. What an archive job
- * sees of an event that is known already (its edge reaches into the span) is left out; where it
- * sees more of one, the known one is retracted in its favour. 0 or -ENOMEM. */
+/* An answer: intervals of `window` to the segmenter; revisions go to the batch. What a span's job
+ * sees is joined to what is known of it (track_join.h). 0 or -ENOMEM. */
 int track_answer(Track *track, FeedContext *context, const FeedOptions *feed, const Window *window,
                  const TaskQuestion *answer, Batch *batch);
 /* What is open becomes final. */
-int track_finish(Track *track, Batch *batch);
+int track_finish(Track *track, FeedContext *context, const FeedOptions *feed, Batch *batch);
 
 /* How far a file was examined, as a fact of the index. */
 typedef struct FileClock {

@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 """An example subscriber in Python: every event of whend, once, in order, also across restarts of either side.
 
-    follow.py [--runtime-dir /run/whend] [--resume FILE] [--after N] [--ask QUESTION] [--until-sequence N]
+    follow.py [--runtime-dir /run/whend] [--resume FILE] [--after N] [--until-sequence N]
+    follow.py [--runtime-dir /run/whend] --ask QUESTION [--during "yesterday evening" [--zone Z]] [--deep]
 
 --resume FILE keeps the last handled sequence number there, so that the next run goes on behind it. Needs Debian's python3-zmq and
 python3-protobuf; event_pb2.py and query_pb2.py come from `protoc --python_out` (the build puts them into build/client/python,
@@ -33,11 +34,11 @@ class Service:
         self.endpoint = endpoint
         self.last_id = time.time_ns()
 
-    def request(self, **body):
+    def request(self, deadline_s=ANSWER_S, **body):
         self.last_id += 1
-        request = query_pb2.Request(version=VERSION, request_id=self.last_id, deadline_ms=1000 * ANSWER_S, **body)
+        request = query_pb2.Request(version=VERSION, request_id=self.last_id, deadline_ms=1000 * deadline_s, **body)
         self.socket.send(request.SerializeToString())
-        end = time.monotonic() + ANSWER_S
+        end = time.monotonic() + deadline_s + 10
         while True:
             if not self.socket.poll(max(end - time.monotonic(), 0) * 1000):
                 raise TimeoutError(f"no whend answers at {self.endpoint}")
@@ -113,15 +114,21 @@ def line(event):
             f"{event.end_err_us / 1e6:.2f} s  {event.camera}  {event.description}  ({event.watch}, {event.confidence:.2f})")
 
 
-def ask(runtime_dir, question):
+def ask(runtime_dir, question, during, zone, deep):
     service = Service(zmq.Context.instance(), f"ipc://{runtime_dir}/query.ipc")
-    for response in service.request(ask=query_pb2.AskRequest(question=question)):
+    request = query_pb2.AskRequest(question=question, range=during, time_zone=zone,
+                                   mode=query_pb2.ASK_MODE_DEEP if deep else query_pb2.ASK_MODE_INDEX)
+    for response in service.request(deadline_s=3600 if deep else ANSWER_S, ask=request):
+        if not response.last:  # a deep ask on its way
+            for event in response.ask.events:
+                print("found:", line(event), file=sys.stderr)
+            continue
         for event in response.ask.events:
             print(line(event))
         for coverage in response.ask.coverage:
             print(f"examined: {coverage.camera} {coverage.examined_us / 1e6:.1f} s, waiting {coverage.waiting_us / 1e6:.1f} s, "
                   f"lost {coverage.lost_us / 1e6:.1f} s")
-        if not response.ask.watches:
+        if not response.ask.watches and not response.ask.former_watches:
             print("nobody looked: no watch asks this")
 
 
@@ -149,10 +156,13 @@ def main():
     parser.add_argument("--resume", metavar="FILE", help="keep the last handled sequence number there")
     parser.add_argument("--after", type=int, default=0, help="begin behind this sequence number")
     parser.add_argument("--ask", metavar="QUESTION", help="ask, print the answer and end")
+    parser.add_argument("--during", metavar="RANGE", default="", help="\"yesterday evening\", \"last 3 days\", ...")
+    parser.add_argument("--zone", default="", help="of the range: Europe/Berlin; UTC without it")
+    parser.add_argument("--deep", action="store_true", help="the model looks at what nobody looked at for this")
     parser.add_argument("--until-sequence", type=int, help="end after this event")
     args = parser.parse_args()
     if args.ask:
-        return ask(args.runtime_dir, args.ask)
+        return ask(args.runtime_dir, args.ask, args.during, args.zone, args.deep)
     follower = Follower(args.runtime_dir, *(load(args.resume) if args.resume else (args.after, "")))
     if args.until_sequence is not None and follower.sequence >= args.until_sequence:
         return 0

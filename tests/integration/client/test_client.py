@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import unittest
+from xml.etree import ElementTree
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "system"))
 import harness  # noqa: E402
@@ -63,7 +64,7 @@ class Client(unittest.TestCase):
         self.assertEqual((before.returncode, before.stdout), (1, "Nobody looked: nothing of that time was examined.\n"))
 
         answer = json.loads(world.ctl("ask", "when did a red car drive past?", "--json").stdout)
-        self.assertEqual(set(answer), {"events", "watches", "coverage"})
+        self.assertEqual(set(answer), {"events", "watches", "former_watches", "since_us", "until_us", "coverage"})
         events = [json.loads(line) for line in world.ctl("events", "--json", "--watch", "red-car").stdout.splitlines()]
         self.assertEqual(answer["events"], events)
         self.assertEqual(len(world.ctl("events", "--limit", "2").stdout.splitlines()), 2)
@@ -78,6 +79,58 @@ class Client(unittest.TestCase):
         self.assertEqual({span["watch"] for span in coverage[0]["spans"]}, {"door"})
         self.assertIn("examined  door", world.ctl("coverage").stdout)
 
+    def test_deep(self):
+        """A question that nobody asked: the model looks. whenctl and the Python example say the same, in words of time, too."""
+        world = self.examined()
+        question = "When does a blue car drive past?"
+        nobody = world.ctl("ask", question)
+        self.assertIn("no watch asks this", nobody.stdout)
+        deep = json.loads(world.ctl("ask", "--deep", "--json", question).stdout)
+        self.assertEqual((deep["stopped"], [c["waiting_us"] for c in deep["coverage"]]), ("", [0]))
+        self.assertAlmostEqual(deep["coverage"][0]["examined_us"] / 1e6, 60, delta=1)
+        # The same question, asked by another client and again: from the index, event by event.
+        again = json.loads(world.ctl("ask", "--json", question).stdout)
+        self.assertEqual((again["events"], again["watches"]), (deep["events"], []))
+        for extra in ((), ("--during", "2026-01-05 between 6:30 and 7"), ("--during", "2026-01-04")):
+            ours = json.loads(world.ctl("ask", "--json", question, "--zone", "UTC", *extra).stdout)
+            theirs = run(sys.executable, FOLLOW, "--runtime-dir", world.runtime, "--ask", question, *extra)
+            self.assertEqual(theirs.returncode, 0, theirs.stderr)
+            lines = theirs.stdout.splitlines()
+            self.assertEqual(len([x for x in lines if not x.startswith(("examined", "nobody"))]), len(ours["events"]))
+            for event, text in zip(ours["events"], lines):
+                self.assertIn(event["description"], text)
+                self.assertIn(f"-/+ {event['start_err_us'] / 1e6:.2f} s .. ", text)
+            for coverage in ours["coverage"]:
+                self.assertIn(f"examined: {coverage['camera']} {coverage['examined_us'] / 1e6:.1f} s", theirs.stdout)
+        text = world.ctl("ask", question, "--during", "2026-01-05", "--zone", "UTC").stdout
+        self.assertIn("2026-01-05: from 2026-01-05T00:00:00.000Z to 2026-01-06T00:00:00.000Z", text)
+        self.assertIn("No watch asks this now", text)
+
+    def test_watch(self):
+        """Standing questions come and go; the ledger as a picture."""
+        world = self.examined()
+        added = world.ctl("watch", "add", "van", "When does a van drive past?", "--camera", "gate", "--cool-down", "5s",
+                          "--days", "mon-fri", "--hours", "8-18", "--zone", "UTC", "--confidence", "0.2")
+        self.assertEqual((added.returncode, added.stdout), (0, "watch van added\n"), added.stderr)
+        van, = [w for w in json.loads(world.ctl("watch", "list", "--json").stdout)["watches"] if w["name"] == "van"]
+        self.assertEqual((van["cameras"], van["cool_down_us"], van["hours"], van["min_confidence"], van["configured"]),
+                         (["gate"], 5000000, "8-18", 0.2, False))
+        self.assertEqual(world.ctl("watch", "edit", "van", "--min-duration", "2s").returncode, 0)
+        listed = world.ctl("watch", "list").stdout
+        self.assertIn("at least 2.0 s", listed)
+        self.assertIn("cool-down 5.0 s", listed)
+        self.assertEqual(world.ctl("reload").stdout, "whend.yaml was read again\n")
+        self.assertEqual(world.ctl("watch", "remove", "van").returncode, 0)
+        self.assertNotIn("van", world.ctl("watch", "list").stdout)
+        picture = os.path.join(world.dir, "coverage.svg")
+        drawn = world.ctl("coverage", "--svg", picture)
+        self.assertEqual((drawn.returncode, drawn.stdout), (0, ""), drawn.stderr)
+        svg = ElementTree.parse(picture).getroot()
+        titles = [t.text for t in svg.iter("{http://www.w3.org/2000/svg}title")]
+        self.assertTrue(any("examined" in t for t in titles), titles)
+        labels = {t.text for t in svg.iter("{http://www.w3.org/2000/svg}text")}
+        self.assertTrue({"gate red-car", "gate door", "gate yellow-car"} <= labels, labels)
+
     def test_slips(self):
         """One line, the likely name, the right exit code, nothing on standard output."""
         world = World(watches=WATCHES).start()
@@ -90,6 +143,12 @@ class Client(unittest.TestCase):
                                   (EX_USAGE, "--limit", ("events", "--limit", "-3")),
                                   (EX_USAGE, "--after", ("status", "--after", "3")),
                                   (EX_USAGE, "quotes", ("ask", "when", "did")),
+                                  (EX_USAGE, "not both", ("ask", "x", "--during", "today", "--since", "2h")),
+                                  (EX_DATAERR, "stretch of time", ("ask", "x", "--during", "when pigs fly")),
+                                  (EX_USAGE, "watch add NAME", ("watch", "add", "dog")),
+                                  (EX_USAGE, "watch edit NAME", ("watch", "edit", "door")),
+                                  (EX_USAGE, "--confidence", ("watch", "add", "dog", "a dog?", "--confidence", "2")),
+                                  (78, "whend.yaml", ("watch", "remove", "door")),
                                   (EX_USAGE, "verb", ("look",)),
                                   (EX_USAGE, "bytes", ("ask", "when " * 20000))):
             result = world.ctl(*args)

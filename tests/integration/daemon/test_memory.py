@@ -230,6 +230,40 @@ class TestMemory(test_daemon.Helpers, unittest.TestCase):
             error = w.ask(ask=query_pb2.AskRequest(question=CAR, **bad))[0].error
             self.assertEqual(error.exit_code, 65)
 
+    def test_over_the_edges(self):
+        """An event that goes past both edges of what is examined afterwards is one event."""
+        w = self.world
+        w.truth[CAR] = [utc(5, 40), utc(43, 45)]
+        camera = self.start_live()
+        camera.frames(0, 20)
+        camera.frames(30, 60, session=2)
+        w.wait(lambda: w.ledger("gate", WAITING), "a hole")
+        w.wait(lambda: sum(e.state == FINAL for e in w.events().values()) == 3, "two halves and another one")
+        path = os.path.join(w.dir, "0.mp4")
+        open(path, "w").close()
+        camera.order("recording", path=path, start_us=utc(0)[0], end_us=utc(62)[0], bytes=1, utc_source=1)
+        self.serve_archive("archive/gate")
+        w.wait(lambda: not w.ledger("gate", WAITING), "the hole")
+        w.wait(lambda: sum(e.state == FINAL for e in w.events().values()) == 2, "one event")
+        self.check_truth(self.check_sequence(self.heard()), w.truth[CAR])
+
+    def test_hanging_analyst(self):
+        """One that says nothing any more is killed; what it hung on twice is set aside, the rest goes on."""
+        w = self.world
+        w.model["timeout"] = "2s"
+        w.auto = False
+        camera = self.start_file()
+        camera.frames(0, 30)
+        camera.order("end", duration_s=30.0)
+        for n in (1, 2):
+            w.wait(lambda: len(w.jobs) == 2 * n, "jobs")
+            w.wait(lambda: w.incarnations("analyst/0") == n + 1 and w.worker("analyst/0").count("setup"), "analyst")
+            w.auto = n == 2
+            w.worker("analyst/0").order("loaded")
+        self.wait_finished()
+        self.assertEqual([(s, e, state) for s, e, state, _ in w.ledger("yard")], [(0, 12, LOST), (12, 30, EXAMINED)])
+        self.assertIn("it hung", w.ledger("yard", LOST)[0][3])
+
     # --- watches ---
 
     def test_watch_at_run_time(self):

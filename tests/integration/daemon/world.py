@@ -71,6 +71,7 @@ class World:
         self.dir = tempfile.mkdtemp(prefix="when-d")
         self.config_path = os.path.join(self.dir, "whend.yaml")
         self.cameras, self.watches = {}, watches or {"car": "When does a car drive past?"}
+        self.model = {}
         self.options = {"window": "16s", "overlap": "4s", "boundary_error": "500ms",
                         "http": "{address: off}"}
         self.context = zmq.Context()
@@ -109,6 +110,7 @@ class World:
     def write_config(self):
         lines = [f"state_dir: {self.dir}/state", f"runtime_dir: {self.dir}/run", "log_level: debug", "model:",
                  f"  path: {self.dir}/model"]
+        lines += [f"  {key}: {value}" for key, value in self.model.items()]
         lines += [f"{key}: {value}" for key, value in self.options.items()]
         for section, entries in (("cameras", self.cameras), ("watches", self.watches)):
             lines.append(f"{section}:")
