@@ -39,9 +39,11 @@ class Clips:
                 self.shards.append((frames, side["times"], side["events"], side["boxes"]))
         return sum(len(s[0]) for s in self.shards)
 
-    def pick(self, rng):
+    def pick(self, rng, uneven=False):
+        """A clip: any, or one whose frames lie off the beat."""
         frames, times, events, boxes = self.shards[rng.integers(len(self.shards))]
-        i = rng.integers(len(frames))
+        off = np.flatnonzero(times[:, 1] * 4 % 1 > 0) if uneven else ()
+        i = rng.choice(off) if len(off) else rng.integers(len(frames))
         return frames[i], times[i], events[i][events[i][:, 0] >= 0], boxes[i]
 
 
@@ -63,7 +65,7 @@ def gaps_for(rng, mode, n):
 
 def plan(rng, late=1.0):
     """Rate and number of frames of a batch. late = 0: short windows only, as a start."""
-    rates, chances = [4, 3, 2, 1, 5, "uneven"], [0.2, 0.06, 0.26, 0.18, 0.04, 0.26]
+    rates, chances = [4, 3, 2, 1, 5, "uneven"], [0.18, 0.04, 0.2, 0.2, 0.03, 0.35]
     mode = rates[rng.choice(6, p=chances)]
     long = rng.random() < 0.15 + 0.65 * late
     seconds = rng.uniform(12, LONGEST) if long else rng.uniform(6, 12)
@@ -92,7 +94,7 @@ def augment(rng, frames):
 
 def window(rng, clips, mode, n):
     """One window: frames f32 [n, 56, 112, 3], times [n] from its first frame, events, unclear types, boxes [n, 8, 5]."""
-    frames, times, events, boxes = clips.pick(rng)
+    frames, times, events, boxes = clips.pick(rng, mode == "uneven")
     index = np.concatenate(([0], np.cumsum(gaps_for(rng, mode, n))))
     index += rng.integers(0, len(times) - index[-1])
     picture, box, when = np.asarray(frames[index], np.float32), boxes[index].copy(), times[index]
@@ -199,7 +201,7 @@ def ask(rng, writer, events, unclear, budget):
     out, used = [], 0
     counts = np.bincount([e[0] for e in events], minlength=8)
     kinds = [k for k in range(8) if k not in unclear]
-    if not unclear and rng.random() < 0.4:
+    if not unclear and rng.random() < 0.85:
         out.append((writer.question(text.LIST_ALL), writer.answer(events), 8, events))
     yes = [k for k in kinds if counts[k]]
     no = [k for k in kinds if not counts[k]]
@@ -233,7 +235,7 @@ def video_positions(times, start, tokens_per_second):
     return np.stack((t, y, x)) + start
 
 
-def make(rng, clips, writer, tokens_per_second, rows_tokens=3000, late=1.0, budget=220):
+def make(rng, clips, writer, tokens_per_second, rows_tokens=3000, late=1.0, budget=250):
     mode, n = plan(rng, late)
     head = len(writer.prefix)
     video = n // 2 * TOKENS
@@ -246,7 +248,8 @@ def make(rng, clips, writer, tokens_per_second, rows_tokens=3000, late=1.0, budg
         edge, sets = edge_targets(times, events, sights[-1][2])
         edges.append(edge)
         place = video_positions(times, head, tokens_per_second)
-        times_bins.append(np.clip(place[0] - head, 0, TIME_BINS - 1))
+        bins = np.floor(times[0::2] / text.STEP + 1e-3).astype(np.int64)
+        times_bins.append(np.repeat(np.clip(bins, 0, TIME_BINS - 1), TOKENS))
         row_ids = writer.prefix + [writer.video] * video
         row_branch = [0] * len(row_ids)
         text_start = place.max() + 1
@@ -278,6 +281,8 @@ def make(rng, clips, writer, tokens_per_second, rows_tokens=3000, late=1.0, budg
     answer_row = np.concatenate([np.full(len(w), row) for row, w in where])
     answer_at = np.concatenate([w for _, w in where])
     target = id_array[answer_row, answer_at + 1]
+    # A list is the hardest answer: what comes next is known only by what was said before.
+    listed = np.concatenate([np.full(size, 2.0 if kind == 8 else 1.0, np.float32) for _, _, size, kind, _ in notes])
     tensor = torch.from_numpy
     told = torch.tensor(told, dtype=torch.long).reshape(-1, 3)
     return {"told": (told[:, 0], told[:, 1]), "told_bin": told[:, 2],
@@ -287,7 +292,7 @@ def make(rng, clips, writer, tokens_per_second, rows_tokens=3000, late=1.0, budg
             "seen": tensor(np.concatenate([s[0] for s in sights])), "place": tensor(np.concatenate([s[1] for s in sights])),
             "placed": tensor(np.concatenate([s[2] for s in sights])), "edge": tensor(np.stack(edges)),
             "time": tensor(np.stack(times_bins)), "answer": (tensor(answer_row), tensor(answer_at)),
-            "target": tensor(target), "weight": tensor(writer.weight[target]),
+            "target": tensor(target), "weight": tensor(writer.weight[target] * listed),
             "prompt_end": (torch.tensor([x[0] for x in notes]), torch.tensor([x[1] for x in notes])),
             "kind": torch.tensor([x[3] for x in notes]), "count": torch.tensor([x[4] for x in notes])}
 

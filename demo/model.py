@@ -13,7 +13,7 @@ from torch import nn
 
 CONFIG = {
     "hidden": 192, "layers": 5, "heads": 6, "kv_heads": 3, "head_size": 32, "mlp": 512, "vocab": 1024, "eps": 1e-6,
-    "theta": 2500.0, "sections": [8, 4, 4], "tokens_per_second": 4, "tied": True,
+    "theta": 2500.0, "sections": [8, 4, 4], "tokens_per_second": 8, "tied": True,
     "v_hidden": 96, "v_depth": 3, "v_heads": 3, "v_mlp": 256, "window": 56, "full": [1, 2],
 }
 

@@ -17,7 +17,7 @@ def clipped(events, first, last):
             inside.append((int(kind), float(s - first), float(e - first)))
         elif e - s > -0.3:
             unclear.add(int(kind))
-    return sorted(inside, key=lambda e: (round(e[1] / text.STEP), e[0], e[1])), unclear
+    return sorted(inside, key=lambda e: (round(e[1] / text.STEP), round(e[2] / text.STEP), e[0])), unclear
 
 
 def iou(a, b):
