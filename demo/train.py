@@ -131,7 +131,7 @@ def reduce_all(tensors, size):
 def end_time(text):
     now = datetime.datetime.now(datetime.timezone.utc)
     hour, minute = map(int, text.split(":"))
-    return now.replace(hour=hour, minute=minute, second=0).timestamp()
+    return now.replace(hour=hour, minute=minute, second=0, microsecond=0).timestamp()
 
 
 def work(rank, size, args):
