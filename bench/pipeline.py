@@ -153,12 +153,17 @@ def bench_live(args):
             drain(camera, seconds)
             a, b = cpu_s(camera.process.pid) - a, cpu_s(plain.pid) - b
             steal = (ticks()[0] - stolen) / max(ticks()[1] - total, 1)
+            slow = camera.health.fps_in < 24
             print(f"live     worker {a / seconds:.3f}, gst-launch {b / seconds:.3f} cores, {a / b:.3f} "
-                  f"(steal {steal:.0%})")
-            ratios.append(a / b)
+                  f"(steal {steal:.0%}{', disturbed: pictures are late' if slow else ''})")
+            if not slow:
+                ratios.append(a / b)
         health = camera.health
         print(f"live     fps in {health.fps_in:.1f}, out {health.fps_out:.1f}, dropped {health.dropped}")
-        goal("pipeline_live_cpu_ratio", statistics.median(ratios), 1.10, at_least=False)
+        if ratios:
+            goal("pipeline_live_cpu_ratio", statistics.median(ratios), 1.10, at_least=False)
+        else:
+            print("live     no run counts: the machine is busy")
         if "memory" in args.parts:
             bench_memory(camera, plain, server.url)
     finally:
