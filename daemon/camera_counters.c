@@ -14,8 +14,9 @@ typedef struct Field {
     }
 
 static const Field FIELDS[CAMERA_COUNTERS] = {
-    FIELD(sent),        FIELD(stalls),         FIELD(damaged),       FIELD(lost_packets),
-    FIELD(clock_steps), FIELD(format_changes), FIELD(logins_refused)};
+    FIELD(sent),        FIELD(stalls),         FIELD(damaged),        FIELD(lost_packets),
+    FIELD(clock_steps), FIELD(format_changes), FIELD(logins_refused), FIELD(still),
+    FIELD(cells),       FIELD(cells_kept)};
 
 void camera_counters_take(CameraCounters *c, const When__CameraHealth *health)
 {

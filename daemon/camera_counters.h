@@ -8,7 +8,7 @@
 #include "proto/query.pb-c.h"
 #include "proto/worker.pb-c.h"
 
-enum { CAMERA_COUNTERS = 7 };
+enum { CAMERA_COUNTERS = 10 };
 
 typedef struct CameraCounters {
     uint64_t now[CAMERA_COUNTERS], before[CAMERA_COUNTERS];
