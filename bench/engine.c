@@ -440,16 +440,14 @@ static int run_command(Bench *b, const char *line)
 
 static bool parse(const char *dtype, const char *kv, EngineOptions *options, GemmDtype *gemm)
 {
-    if (strcmp(dtype, "f32") == 0) {
-        options->dtype = ENGINE_F32;
-        *gemm = GEMM_F32;
-    } else if (strcmp(dtype, "bf16") == 0) {
-        options->dtype = ENGINE_BF16;
-        *gemm = GEMM_BF16;
-    } else {
+    static const GemmDtype gemm_of[] = {[ENGINE_F32] = GEMM_F32,
+                                        [ENGINE_BF16] = GEMM_BF16,
+                                        [ENGINE_INT8] = GEMM_INT8,
+                                        [ENGINE_INT4] = GEMM_INT4};
+    if (!engine_dtype_read(dtype, &options->dtype) || !engine_kv_read(kv, &options->kv))
         return false;
-    }
-    return engine_kv_read(kv, &options->kv);
+    *gemm = gemm_of[options->dtype];
+    return true;
 }
 
 int main(int argc, char **argv)
@@ -458,7 +456,7 @@ int main(int argc, char **argv)
     EngineOptions options = {0};
     Error err = {0};
     if (argc != 5 || !parse(argv[2], argv[3], &options, &b.dtype)) {
-        fprintf(stderr, "usage: engine MODEL f32|bf16 auto|f32|bf16|int8 THREADS\n");
+        fprintf(stderr, "usage: engine MODEL f32|bf16|int8|int4 auto|f32|bf16|int8 THREADS\n");
         return EX_USAGE;
     }
     options.threads = atoi(argv[4]);
