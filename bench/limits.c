@@ -43,6 +43,7 @@ __attribute__((target("avx2,fma"))) static void f32_avx2(void *user, size_t item
             sum[c] = _mm256_fmadd_ps(sum[c], x, y);
             __asm__ volatile("" : "+x"(sum[c])); /* each is done, and by itself */
         }
+#pragma GCC unroll 10 /* or the sums live in memory */
     for (int c = 0; c < CHAINS; c++)
         sink += (uint32_t)_mm256_cvtss_f32(sum[c]);
 }
@@ -63,6 +64,7 @@ __attribute__((target("avx2,fma"))) static void s16_avx2(void *user, size_t item
             sum[c] = _mm256_add_epi32(sum[c], _mm256_madd_epi16(x, y));
             __asm__ volatile("" : "+x"(sum[c]));
         }
+#pragma GCC unroll 10 /* or the sums live in memory */
     for (int c = 0; c < CHAINS; c++)
         sink += (uint32_t)_mm256_extract_epi32(sum[c], 0);
 }
@@ -83,6 +85,7 @@ __attribute__((target("avx512f,avx512bw"))) static void f32_avx512(void *user, s
             sum[c] = _mm512_fmadd_ps(sum[c], x, y);
             __asm__ volatile("" : "+v"(sum[c]));
         }
+#pragma GCC unroll 10 /* or the sums live in memory */
     for (int c = 0; c < CHAINS; c++)
         sink += (uint32_t)_mm512_cvtss_f32(sum[c]);
 }
@@ -104,6 +107,7 @@ __attribute__((target("avx512f,avx512bw"))) static void s16_avx512(void *user, s
             sum[c] = _mm512_add_epi32(sum[c], _mm512_madd_epi16(x, y));
             __asm__ volatile("" : "+v"(sum[c]));
         }
+#pragma GCC unroll 10 /* or the sums live in memory */
     for (int c = 0; c < CHAINS; c++)
         sink += (uint32_t)_mm_extract_epi32(_mm512_castsi512_si128(sum[c]), 0);
 }

@@ -438,7 +438,7 @@ static void few_columns(void *user, size_t item, int thread)
         k->panels_f32(job->y, w->n, job->x, w->k, job->m, w->values, &w->panels, w->k, from, to);
 }
 
-/* m <= KERNEL_FEW: bound by reading the weights. */
+/* m <= GEMM_FEW: bound by reading the weights. */
 static void run_few(Gemm *g, const OnednnWeight *w, const float *x, size_t m, float *y)
 {
     Job job = {.w = w, .x = x, .y = y, .m = m};
@@ -553,7 +553,7 @@ static int run_bucket(Gemm *gemm, const OnednnWeight *w, const float *x, size_t 
 int onednn_run(Gemm *g, const OnednnWeight *w, const float *x, size_t m, float *y)
 {
     omp_set_num_threads(1); /* of this thread: the pool shares the work */
-    if (m <= KERNEL_FEW && w->has_panels) {
+    if (m <= GEMM_FEW && w->has_panels) {
         run_few(g, w, x, m, y);
         return 0;
     }

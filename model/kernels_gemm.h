@@ -1,8 +1,8 @@
 /*
  * The inner loops of products with weights in panels (panels.h). A product runs in tiles of
  * tile_rows inputs by tile_width columns; the part of the weights that a tile needs is first
- * widened into scratch that stays in L2, and is used for all rows. One to four rows ("few") read
- * the packed weights themselves and are bound by memory.
+ * widened into scratch that stays in L2, and is used for all rows. Few rows read the packed weights
+ * themselves: up to six at once, which is bound by memory, and a panel again from cache for more.
  *
  * Sums run over k in rising order with one accumulator an element, also where k is cut into pieces,
  * so a row's result has the same bits in a tile, alone, and in every number of threads. Integer
@@ -18,7 +18,7 @@
 enum {
     KERNEL_PANEL = 16, /* columns of a panel */
     KERNEL_GROUP = 32, /* k of one int4 scale */
-    KERNEL_FEW = 4,
+    KERNEL_FEW = 12,
     KERNEL_TILE_ROWS = 12, /* the most of any CPU */
     KERNEL_TILE_WIDTH = 32,
 };

@@ -150,45 +150,50 @@ static void body_tile_q4(float *y, size_t y_stride, const KernelQ4Rows *x, const
     }
 }
 
-/* --- few rows: `panels` panels at once, so that there are enough sums to hide the latency --- */
+/* --- few rows: up to BODY_FEW at once, the rest again while the panel is in cache; `panels` panels
+ * at once, so that there are enough sums to hide the latency --- */
 
-/* Steps i and (both) i + 1 of k. */
+#define BODY_FEW            6
+/* Of so many rows, how many now: no pass of a row or two behind one of six. */
+#define BODY_FEW_ROWS(left) ((left) <= BODY_FEW ? (left) : (left) < 9 ? (left) / 2 : BODY_FEW)
+
+/* Step i + c of k, c being 0 or 1. Many rows: each input is broadcast once, for all columns; few:
+ * weights are used as they come. Either way a register is left for everything. */
 static inline __attribute__((always_inline)) void
-body_few_step(const int m, const int panels, const bool bf16, const bool both,
-              VEC sum[4][4][GEMM_VECS], const float *x, size_t x_stride, const void *w,
+body_few_step(const int m, const int panels, const bool bf16, const size_t c,
+              VEC sum[BODY_FEW][4][GEMM_VECS], const float *x, size_t x_stride, const void *w,
               size_t panel, size_t i)
 {
+    VEC wide[4][GEMM_VECS];
 #pragma GCC unroll 4
     for (int p = 0; p < panels; p++)
 #pragma GCC unroll 2
         for (int v = 0; v < GEMM_VECS; v++) {
             const size_t at = (size_t)p * panel + i * KERNEL_PANEL;
-            VEC w0, w1;
             if (bf16) {
                 const uint16_t *pairs = (const uint16_t *)w + at + (size_t)v * 2 * VEC_N;
-                w0 = V_BF16_EVEN(pairs);
-                w1 = V_BF16_ODD(pairs);
+                wide[p][v] = c ? V_BF16_ODD(pairs) : V_BF16_EVEN(pairs);
             } else {
-                const float *rows = (const float *)w + at + (size_t)v * VEC_N;
-                w0 = V_LOAD(rows);
-                w1 = V_LOAD(rows + KERNEL_PANEL);
-            }
-#pragma GCC unroll 4
-            for (int r = 0; r < m; r++) {
-                const float *in = x + (size_t)r * x_stride;
-                sum[r][p][v] = V_FMA(V_SET(in[0]), w0, sum[r][p][v]);
-                if (both)
-                    sum[r][p][v] = V_FMA(V_SET(in[1]), w1, sum[r][p][v]);
+                wide[p][v] = V_LOAD((const float *)w + at + c * KERNEL_PANEL + (size_t)v * VEC_N);
             }
         }
+#pragma GCC unroll 6
+    for (int r = 0; r < m; r++) {
+        VEC in = V_SET(x[(size_t)r * x_stride + c]);
+#pragma GCC unroll 4
+        for (int p = 0; p < panels; p++)
+#pragma GCC unroll 2
+            for (int v = 0; v < GEMM_VECS; v++)
+                sum[r][p][v] = V_FMA(in, wide[p][v], sum[r][p][v]);
+    }
 }
 
 static inline __attribute__((always_inline)) void
 body_few_float(const int m, const int panels, const bool bf16, float *y, size_t y_stride,
                const float *x, size_t x_stride, const void *w, size_t panel, size_t k)
 {
-    VEC sum[4][4][GEMM_VECS];
-#pragma GCC unroll 4
+    VEC sum[BODY_FEW][4][GEMM_VECS];
+#pragma GCC unroll 6
     for (int r = 0; r < m; r++)
 #pragma GCC unroll 4
         for (int p = 0; p < panels; p++)
@@ -196,11 +201,13 @@ body_few_float(const int m, const int panels, const bool bf16, float *y, size_t 
             for (int v = 0; v < GEMM_VECS; v++)
                 sum[r][p][v] = V_ZERO();
     size_t i = 0;
-    for (; i + 2 <= k; i += 2)
-        body_few_step(m, panels, bf16, true, sum, x + i, x_stride, w, panel, i);
+    for (; i + 2 <= k; i += 2) {
+        body_few_step(m, panels, bf16, 0, sum, x + i, x_stride, w, panel, i);
+        body_few_step(m, panels, bf16, 1, sum, x + i, x_stride, w, panel, i);
+    }
     if (i < k)
-        body_few_step(m, panels, bf16, false, sum, x + i, x_stride, w, panel, i);
-#pragma GCC unroll 4
+        body_few_step(m, panels, bf16, 0, sum, x + i, x_stride, w, panel, i);
+#pragma GCC unroll 6
     for (int r = 0; r < m; r++)
 #pragma GCC unroll 4
         for (int p = 0; p < panels; p++)
@@ -208,6 +215,32 @@ body_few_float(const int m, const int panels, const bool bf16, float *y, size_t 
             for (int v = 0; v < GEMM_VECS; v++)
                 V_STORE(y + (size_t)r * y_stride + (size_t)p * KERNEL_PANEL + (size_t)v * VEC_N,
                         sum[r][p][v]);
+}
+
+/* m rows with one panel. */
+static inline __attribute__((always_inline)) void
+body_few_one(const bool bf16, float *y, size_t y_stride, const float *x, size_t x_stride, size_t m,
+             const void *w, size_t panel, size_t k)
+{
+    switch (m) {
+    case 1:
+        body_few_float(1, 1, bf16, y, y_stride, x, x_stride, w, panel, k);
+        break;
+    case 2:
+        body_few_float(2, 1, bf16, y, y_stride, x, x_stride, w, panel, k);
+        break;
+    case 3:
+        body_few_float(3, 1, bf16, y, y_stride, x, x_stride, w, panel, k);
+        break;
+    case 4:
+        body_few_float(4, 1, bf16, y, y_stride, x, x_stride, w, panel, k);
+        break;
+    case 5:
+        body_few_float(5, 1, bf16, y, y_stride, x, x_stride, w, panel, k);
+        break;
+    default:
+        body_few_float(6, 1, bf16, y, y_stride, x, x_stride, w, panel, k);
+    }
 }
 
 static inline __attribute__((always_inline)) void
@@ -229,14 +262,12 @@ body_few_floats(const bool bf16, float *y, size_t y_stride, const float *x, size
             p += 2;
             continue;
         }
-        if (m == 1)
-            body_few_float(1, 1, bf16, out, y_stride, x, x_stride, at, panel, k);
-        else if (m == 2)
-            body_few_float(2, 1, bf16, out, y_stride, x, x_stride, at, panel, k);
-        else if (m == 3)
-            body_few_float(3, 1, bf16, out, y_stride, x, x_stride, at, panel, k);
-        else
-            body_few_float(4, 1, bf16, out, y_stride, x, x_stride, at, panel, k);
+        for (size_t r = 0; r < m;) {
+            size_t rows = BODY_FEW_ROWS(m - r);
+            body_few_one(bf16, out + r * y_stride, y_stride, x + r * x_stride, x_stride, rows, at,
+                         panel, k);
+            r += rows;
+        }
         p++;
     }
 }
@@ -257,8 +288,8 @@ static inline __attribute__((always_inline)) void
 body_few_s8_of(const int m, const int panels, int32_t *y, size_t y_stride, const int16_t *x,
                size_t x_stride, const int8_t *w, size_t panel, size_t k)
 {
-    IVEC sum[4][2][GEMM_VECS];
-#pragma GCC unroll 4
+    IVEC sum[BODY_FEW][2][GEMM_VECS];
+#pragma GCC unroll 6
     for (int r = 0; r < m; r++)
 #pragma GCC unroll 2
         for (int p = 0; p < panels; p++)
@@ -266,18 +297,24 @@ body_few_s8_of(const int m, const int panels, int32_t *y, size_t y_stride, const
             for (int v = 0; v < GEMM_VECS; v++)
                 sum[r][p][v] = I_ZERO();
     for (size_t i = 0; i < k; i += 2) {
+        IVEC wide[2][GEMM_VECS];
 #pragma GCC unroll 2
         for (int p = 0; p < panels; p++)
 #pragma GCC unroll 2
-            for (int v = 0; v < GEMM_VECS; v++) {
-                IVEC in_w = I_WIDEN8(w + (size_t)p * panel + i * KERNEL_PANEL + v * 2 * VEC_N);
-#pragma GCC unroll 4
-                for (int r = 0; r < m; r++)
-                    sum[r][p][v] =
-                        I_ADD32(sum[r][p][v], I_MADD16(I_SET4(x + (size_t)r * x_stride + i), in_w));
-            }
+            for (int v = 0; v < GEMM_VECS; v++)
+                wide[p][v] =
+                    I_WIDEN8(w + (size_t)p * panel + i * KERNEL_PANEL + (size_t)v * 2 * VEC_N);
+#pragma GCC unroll 6
+        for (int r = 0; r < m; r++) {
+            IVEC in = I_SET4(x + (size_t)r * x_stride + i);
+#pragma GCC unroll 2
+            for (int p = 0; p < panels; p++)
+#pragma GCC unroll 2
+                for (int v = 0; v < GEMM_VECS; v++)
+                    sum[r][p][v] = I_ADD32(sum[r][p][v], I_MADD16(in, wide[p][v]));
+        }
     }
-#pragma GCC unroll 4
+#pragma GCC unroll 6
     for (int r = 0; r < m; r++)
 #pragma GCC unroll 2
         for (int p = 0; p < panels; p++)
@@ -285,6 +322,33 @@ body_few_s8_of(const int m, const int panels, int32_t *y, size_t y_stride, const
             for (int v = 0; v < GEMM_VECS; v++)
                 I_STORE(y + (size_t)r * y_stride + (size_t)p * KERNEL_PANEL + (size_t)v * VEC_N,
                         sum[r][p][v]);
+}
+
+/* m rows with one panel. */
+static inline __attribute__((always_inline)) void body_few_s8_one(int32_t *y, size_t y_stride,
+                                                                  const int16_t *x, size_t x_stride,
+                                                                  size_t m, const int8_t *w,
+                                                                  size_t panel, size_t k)
+{
+    switch (m) {
+    case 1:
+        body_few_s8_of(1, 1, y, y_stride, x, x_stride, w, panel, k);
+        break;
+    case 2:
+        body_few_s8_of(2, 1, y, y_stride, x, x_stride, w, panel, k);
+        break;
+    case 3:
+        body_few_s8_of(3, 1, y, y_stride, x, x_stride, w, panel, k);
+        break;
+    case 4:
+        body_few_s8_of(4, 1, y, y_stride, x, x_stride, w, panel, k);
+        break;
+    case 5:
+        body_few_s8_of(5, 1, y, y_stride, x, x_stride, w, panel, k);
+        break;
+    default:
+        body_few_s8_of(6, 1, y, y_stride, x, x_stride, w, panel, k);
+    }
 }
 
 static void body_few_s8(int32_t *y, size_t y_stride, const int16_t *x, size_t x_stride, size_t m,
@@ -301,14 +365,12 @@ static void body_few_s8(int32_t *y, size_t y_stride, const int16_t *x, size_t x_
             p += 2;
             continue;
         }
-        if (m == 1)
-            body_few_s8_of(1, 1, out, y_stride, x, x_stride, at, panel, k);
-        else if (m == 2)
-            body_few_s8_of(2, 1, out, y_stride, x, x_stride, at, panel, k);
-        else if (m == 3)
-            body_few_s8_of(3, 1, out, y_stride, x, x_stride, at, panel, k);
-        else
-            body_few_s8_of(4, 1, out, y_stride, x, x_stride, at, panel, k);
+        for (size_t r = 0; r < m;) {
+            size_t rows = BODY_FEW_ROWS(m - r);
+            body_few_s8_one(out + r * y_stride, y_stride, x + r * x_stride, x_stride, rows, at,
+                            panel, k);
+            r += rows;
+        }
         p++;
     }
 }
@@ -368,14 +430,19 @@ static void body_few_q4(float *y, size_t y_stride, const KernelQ4Rows *x, size_t
         const uint8_t *at = w + p * groups * KERNEL_PANEL * KERNEL_GROUP / 2;
         const uint16_t *of = scale + p * groups * KERNEL_PANEL;
         float *out = y + (p - from) * KERNEL_PANEL;
-        if (m == 1)
-            body_few_q4_of(1, out, y_stride, x, at, of, groups);
-        else if (m == 2)
-            body_few_q4_of(2, out, y_stride, x, at, of, groups);
-        else if (m == 3)
-            body_few_q4_of(3, out, y_stride, x, at, of, groups);
-        else
-            body_few_q4_of(4, out, y_stride, x, at, of, groups);
+        for (size_t r = 0; r < m;) {
+            size_t left = m - r, rows = left <= 4 ? left : left == 5 ? 3 : left == 6 ? 3 : 4;
+            float *at_row = out + r * y_stride;
+            if (rows == 1)
+                body_few_q4_of(1, at_row, y_stride, x + r, at, of, groups);
+            else if (rows == 2)
+                body_few_q4_of(2, at_row, y_stride, x + r, at, of, groups);
+            else if (rows == 3)
+                body_few_q4_of(3, at_row, y_stride, x + r, at, of, groups);
+            else
+                body_few_q4_of(4, at_row, y_stride, x + r, at, of, groups);
+            r += rows;
+        }
     }
 }
 

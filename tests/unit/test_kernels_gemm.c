@@ -117,12 +117,12 @@ static void test_s8(void **user)
                 const GemmKernels *kernel = all[v].k;
                 const size_t k = KS[s], R = kernel->tile_rows, W = kernel->tile_width;
                 int8_t *w = room(PANELS * k * KERNEL_PANEL);
-                int16_t *x = room(R * k * sizeof *x), *tiled = room(R * k * sizeof *x);
+                int16_t *x = room(KERNEL_FEW * k * sizeof *x), *tiled = room(R * k * sizeof *x);
                 int16_t *wide = room(W * k * sizeof *wide);
                 int32_t *y = room(R * (W + 3) * sizeof *y);
                 for (size_t i = 0; i < PANELS * k * KERNEL_PANEL; i++)
                     w[i] = (int8_t)draw((Draw)how, -127, 127, true);
-                for (size_t i = 0; i < R * k; i++)
+                for (size_t i = 0; i < KERNEL_FEW * k; i++)
                     x[i] = (int16_t)draw((Draw)how, -127, 127, false);
                 for (size_t r = 0; r < R; r++)
                     for (size_t i = 0; i < k; i++)
@@ -223,14 +223,18 @@ static void test_q4(void **user)
                 int8_t *values = room(R * k);
                 int32_t *offset = room(R * groups * 4);
                 float *scale = room(R * groups * sizeof *scale);
-                for (size_t r = 0; r < R; r++)
-                    for (size_t i = 0; i < k; i++) {
+                for (size_t r = 0; r < KERNEL_FEW; r++) {
+                    for (size_t i = 0; i < k; i++)
                         q->x[r][i] = (int8_t)draw((Draw)how, -127, 127, false);
+                    for (size_t g = 0; g < groups; g++)
+                        q->x_scale[r][g] = value();
+                }
+                for (size_t r = 0; r < R; r++)
+                    for (size_t i = 0; i < k; i++)
                         values[(i / 4 * R + r) * 4 + i % 4] = q->x[r][i];
-                    }
                 for (size_t r = 0; r < R; r++)
                     for (size_t g = 0; g < groups; g++) {
-                        scale[g * R + r] = q->x_scale[r][g] = value();
+                        scale[g * R + r] = q->x_scale[r][g];
                         offset[g * R + r] = q4_offset(q->x[r] + g * KERNEL_GROUP);
                     }
                 uint8_t *wide = room(W * k);
@@ -298,7 +302,7 @@ static void test_floats(void **user)
                 const GemmKernels *kernel = all[v].k;
                 const size_t k = KS[s], steps = (k + 1) / 2 * 2, panel = steps * KERNEL_PANEL;
                 const size_t R = kernel->tile_rows, W = kernel->tile_width;
-                float *w = room(PANELS * panel * sizeof *w), *x = room(R * k * sizeof *x);
+                float *w = room(PANELS * panel * sizeof *w), *x = room(KERNEL_FEW * k * sizeof *x);
                 uint16_t *narrow = room(PANELS * panel * sizeof *narrow);
                 /* As rows: [column][k] */
                 float *rows = room(PANELS * KERNEL_PANEL * k * sizeof *rows);
@@ -311,12 +315,12 @@ static void test_floats(void **user)
                         rows[c * k + i] = w[p + i * KERNEL_PANEL + in] = kernel_bf16(half);
                         narrow[p + (i / 2 * KERNEL_PANEL + in) * 2 + i % 2] = half;
                     }
-                for (size_t i = 0; i < R * k; i++)
+                for (size_t i = 0; i < KERNEL_FEW * k; i++)
                     x[i] = value();
                 float *wide = room(W * steps * sizeof *wide);
                 float *y = room(R * (W + 1) * sizeof *y);
-                float *want = room(R * PANELS * KERNEL_PANEL * sizeof *want);
-                for (size_t r = 0; r < R; r++)
+                float *want = room(KERNEL_FEW * PANELS * KERNEL_PANEL * sizeof *want);
+                for (size_t r = 0; r < KERNEL_FEW; r++)
                     for (size_t c = 0; c < PANELS * KERNEL_PANEL; c++) {
                         double sum = 0;
                         for (size_t i = 0; i < k; i++)
@@ -346,7 +350,8 @@ static void test_floats(void **user)
                         assert_floats(few[r], want + r * PANELS * KERNEL_PANEL,
                                       PANELS * KERNEL_PANEL, 1e-5, all[v].name, "few");
                         /* The same bits as in a tile. */
-                        assert_memory_equal(few[r], y + r * (W + 1), W * sizeof(float));
+                        if (r < R)
+                            assert_memory_equal(few[r], y + r * (W + 1), W * sizeof(float));
                     }
                 }
                 free(w);
@@ -432,10 +437,12 @@ static void test_panels(void **user)
                         size_t to = kind == PANELS_Q4 && from + 32 < k ? from + 32 : k;
                         for (size_t j = from; j < to; j++)
                             largest = fmaxf(largest, fabsf(rows[r * k + j]));
-                        float bound = kind == PANELS_F32    ? 0
-                                      : kind == PANELS_BF16 ? fabsf(rows[r * k + i]) / 256
-                                      : kind == PANELS_S8   ? largest * 0.501f / 127
-                                                            : largest / 7;
+                        float bound =
+                            kind == PANELS_F32    ? 0
+                            : kind == PANELS_BF16 ? fabsf(rows[r * k + i]) / 256
+                            : kind == PANELS_S8
+                                ? largest * 0.501f / 127
+                                : largest / 6; /* the largest may be cut, and the scale is bf16 */
                         if (!(fabsf(row[i] - rows[r * k + i]) <= bound))
                             fail_msg("kind %d n=%zu k=%zu: (%zu, %zu) is %g, was %g", kind, n, k, r,
                                      i, (double)row[i], (double)rows[r * k + i]);
