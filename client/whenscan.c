@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "client/scan.h"
+#include "client/scan_probe.h"
 #include "config/value.h"
 
 #include <errno.h>
@@ -15,6 +16,7 @@
 static const char USAGE[] =
     "usage: whenscan --model DIR --question \"...\" [--question \"...\"]... FILE OPTIONS\n"
     "       whenscan --model DIR --prompt \"...\" [PICTURES]... OPTIONS\n"
+    "       whenscan --probe URL OPTIONS   what a camera or file offers\n"
     "\n"
     "When does it happen? FILE is one of\n"
     "  --video FILE            a video file\n"
@@ -376,6 +378,8 @@ static int answer_questions(const ScanOptions *options, Error *err)
 
 int main(int argc, char **argv)
 {
+    if (argc > 1 && strncmp(argv[1], "--probe", 7) == 0)
+        return scan_probe_main(argc, argv);
     setlocale(LC_CTYPE, "");
     ScanOptions options = {.fps = -1,
                            .window_us = 16 * US_PER_S,

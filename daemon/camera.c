@@ -145,6 +145,7 @@ int camera_fill_setup(Daemon *daemon, const CameraConfig *config, When__CameraSe
     setup->keep_bytes = config->keep_bytes;
     setup->stall_us = config->stall_us;
     setup->retry_us = config->retry_us;
+    setup->once = config->is_file;
     setup->tls_unchecked = !config->tls_verify;
     if (config->tls_ca)
         setup->tls_ca = config->tls_ca;

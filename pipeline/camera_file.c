@@ -111,7 +111,9 @@ static void count(Job *job, const Reader *reader)
 static ReaderOptions options_of(const Job *job)
 {
     const When__CameraSetup *setup = job->link->setup;
-    return (ReaderOptions){.fps = setup->fps_base,
+    return (ReaderOptions){.user = setup->user,
+                           .password = setup->password,
+                           .fps = setup->fps_base,
                            .cell_px = (int)setup->cell_px,
                            .min_pixels = (int64_t)setup->min_pixels,
                            .max_pixels = (int64_t)setup->max_pixels,

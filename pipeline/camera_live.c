@@ -28,6 +28,7 @@ static const int64_t RETRY_FIRST_US = US_PER_S / 2, RETRY_MOST_US = 30 * US_PER_
 static const int64_t PASSWORD_FIRST_US = 10 * US_PER_S, PASSWORD_MOST_US = 300 * US_PER_S;
 static const int64_t STEADY_US = 10 * US_PER_S; /* a stream that ran so long was good */
 static const int64_t ARRIVAL_ERR_US = SOURCE_LATENCY_MS * 1000 + US_PER_S / 2;
+static const int64_t HTTP_ERR_US = 2 * US_PER_S, HLS_ERR_US = 30 * US_PER_S;
 
 typedef struct Held {
     When__FrameInfo info;
@@ -167,7 +168,8 @@ static void send_held(Live *live)
         const Held *held = &live->held[live->head];
         if (held->still)
             return;
-        UtcStamp stamp = {held->info.pts_us + held->arrival_offset_us, ARRIVAL_ERR_US, UTC_ARRIVAL};
+        UtcStamp stamp = {held->info.pts_us + held->arrival_offset_us,
+                          live->timebase.arrival_err_us, UTC_ARRIVAL};
         if (held->info.session == live->timebase.session &&
             timebase_stamp(&live->timebase, held->info.pts_us, held->reference_utc_us, &stamp) ==
                 TIMEBASE_HOLD)
@@ -383,7 +385,9 @@ static int set_up(Live *live)
 {
     const When__CameraSetup *setup = live->setup;
     int r = url_split(setup->url, &live->url, &live->fatal);
-    if (r == 0 && g_ascii_strncasecmp(setup->url, "rtsps", 5) == 0)
+    bool tls = g_ascii_strncasecmp(setup->url, "rtsps", 5) == 0 ||
+               g_ascii_strncasecmp(setup->url, "https", 5) == 0;
+    if (r == 0 && tls)
         r = tls_trust_init(&live->trust, setup->tls_ca, setup->tls_unchecked, &live->fatal);
     if (r < 0)
         return r;
@@ -394,7 +398,12 @@ static int set_up(Live *live)
     live->picture = picture_new(&live->view.limits);
     if (live->wake_fd < 0 || !live->picture)
         return error_set(&live->fatal, ENOMEM, EX_OSERR, "no memory or descriptors left");
-    timebase_init(&live->timebase, TIMEBASE_HOLD_US, ARRIVAL_ERR_US);
+    /* http brings no reports to wait for; how old a segment of HLS is, nothing says. */
+    bool http = url_is_http(live->url.clean);
+    timebase_init(&live->timebase, http ? 0 : TIMEBASE_HOLD_US,
+                  source_is_hls(live->url.clean) ? HLS_ERR_US
+                  : http                         ? HTTP_ERR_US
+                                                 : ARRIVAL_ERR_US);
     live->backoff.random = (uint32_t)getpid() * 2654435761u + (uint32_t)clock_monotonic_us();
     if (*setup->recording_dir) {
         RecorderOptions options = {.dir = setup->recording_dir,

@@ -49,7 +49,8 @@ static int work(CameraLink *link)
         return camera_archive_run(link);
     if (setup->folder)
         return camera_folder_run(link);
-    return url_is_stream(setup->url) ? camera_live_run(link) : camera_file_run(link);
+    return url_is_stream(setup->url) && !setup->once ? camera_live_run(link)
+                                                     : camera_file_run(link);
 }
 
 int main(int argc, char **argv)

@@ -16,6 +16,7 @@
 #include "pipeline/motion.h"
 #include "pipeline/picture.h"
 #include "pipeline/sampler.h"
+#include "pipeline/url.h"
 
 #include <errno.h>
 #include <gst/app/gstappsink.h>
@@ -139,7 +140,8 @@ static void on_element(GstBin *bin, GstBin *parent, GstElement *element, gpointe
 
 static int build(Reader *r, Error *err)
 {
-    GstElement *source = gst_element_factory_make("filesrc", NULL);
+    GstElement *source =
+        gst_element_factory_make(url_is_http(r->path) ? "souphttpsrc" : "filesrc", NULL);
     GstElement *decode = gst_element_factory_make("decodebin", NULL);
     GstElement *sink = gst_element_factory_make("appsink", NULL);
     if (!source || !decode || !sink) {
@@ -155,6 +157,9 @@ static int build(Reader *r, Error *err)
     r->sink = GST_APP_SINK(gst_object_ref(sink));
     GstCaps *raw = gst_caps_new_empty_simple("video/x-raw");
     g_object_set(source, "location", r->path, NULL);
+    if (url_is_http(r->path) && r->options.user && *r->options.user)
+        g_object_set(source, "user-id", r->options.user, "user-pw",
+                     r->options.password ? r->options.password : "", NULL);
     g_object_set(sink, "sync", FALSE, "max-buffers", 2u, "drop", FALSE, "caps", raw,
                  "enable-last-sample", FALSE, NULL);
     gst_caps_unref(raw);
@@ -381,7 +386,7 @@ static int begin(Reader *r, Error *err)
 
 int reader_open(const char *path, const ReaderOptions *options, Reader **reader, Error *err)
 {
-    int result = check_file(path, err);
+    int result = url_is_http(path) ? 0 : check_file(path, err);
     if (result == 0)
         result = fault_init_gst(err);
     if (result < 0)

@@ -19,8 +19,9 @@
 typedef struct Reader Reader;
 
 typedef struct ReaderOptions {
-    double fps;  /* sampled at this rate, by presentation time; 0: every picture */
-    int cell_px; /* 28 */
+    const char *user, *password; /* of an http URL, or NULL */
+    double fps;                  /* sampled at this rate, by presentation time; 0: every picture */
+    int cell_px;                 /* 28 */
     int64_t min_pixels, max_pixels;
     const MaskShape *shapes; /* [n_shapes] never looked at; outlive the reader */
     size_t n_shapes;

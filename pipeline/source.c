@@ -39,10 +39,11 @@ static const int64_t PICTURE_LIMIT_US = 30 * US_PER_S;
 
 struct Source {
     SourceOptions options;
-    GstElement *pipeline, *rtsp, *decode;
+    GstElement *pipeline, *input, *decode;
     GstElement *jitterbuffer; /* under `lock` */
     GstBus *bus;
     GstCaps *ntp_caps;
+    bool is_http;
     bool has_video; /* one thread at a time adds pads */
     atomic_bool unsupported, hardware, untrusted;
     char unsupported_why[160]; /* set before `unsupported` */
@@ -63,6 +64,13 @@ struct Source {
     size_t head, n;
     SourceStats stats;
 };
+
+bool source_is_hls(const char *url)
+{
+    size_t n = strcspn(url, "?#");
+    return n > 5 && g_ascii_strncasecmp(url, "http", 4) == 0 &&
+           g_ascii_strncasecmp(url + n - 5, ".m3u8", 5) == 0;
+}
 
 static void push(Source *s, const SourceFrame *frame)
 {
@@ -247,8 +255,9 @@ static GstElement *add_sink(Source *s, GstFlowReturn (*on_sample)(GstAppSink *, 
     if (!sink)
         return NULL;
     GstAppSinkCallbacks callbacks = {.new_sample = on_sample};
-    g_object_set(sink, "sync", FALSE, "async", FALSE, "max-buffers", 4u, "enable-last-sample",
-                 FALSE, NULL);
+    /* HLS comes a segment at once: it is played by its own clock. */
+    g_object_set(sink, "sync", s->is_http && source_is_hls(s->options.url), "async", FALSE,
+                 "max-buffers", 4u, "enable-last-sample", FALSE, NULL);
     gst_app_sink_set_callbacks(GST_APP_SINK(sink), &callbacks, s, NULL);
     return sink;
 }
@@ -264,22 +273,25 @@ static GstElement *add_queue(Source *s)
 }
 
 typedef struct Codec {
-    const char *encoding, *depay, *parse, *caps;
+    const char *encoding, *name, *depay, *parse, *caps;
 } Codec;
 
 static const Codec CODECS[] = {
-    {"H264", "rtph264depay", "h264parse", "video/x-h264,stream-format=avc,alignment=au"},
-    {"H265", "rtph265depay", "h265parse", "video/x-h265,stream-format=hvc1,alignment=au"},
-    {"MP4V-ES", "rtpmp4vdepay", "mpeg4videoparse", "video/mpeg,mpegversion=4"},
-    {"JPEG", "rtpjpegdepay", "jpegparse", "image/jpeg"},
+    {"H264", "video/x-h264", "rtph264depay", "h264parse",
+     "video/x-h264,stream-format=avc,alignment=au"},
+    {"H265", "video/x-h265", "rtph265depay", "h265parse",
+     "video/x-h265,stream-format=hvc1,alignment=au"},
+    {"MP4V-ES", "video/mpeg", "rtpmp4vdepay", "mpeg4videoparse", "video/mpeg,mpegversion=4"},
+    {"JPEG", "image/jpeg", "rtpjpegdepay", "jpegparse", "image/jpeg"},
 };
 
 static const Codec *codec_of(GstCaps *caps)
 {
-    const char *encoding =
-        gst_structure_get_string(gst_caps_get_structure(caps, 0), "encoding-name");
-    for (size_t i = 0; encoding && i < sizeof CODECS / sizeof *CODECS; i++)
-        if (g_ascii_strcasecmp(encoding, CODECS[i].encoding) == 0)
+    const GstStructure *structure = gst_caps_get_structure(caps, 0);
+    const char *encoding = gst_structure_get_string(structure, "encoding-name");
+    for (size_t i = 0; i < sizeof CODECS / sizeof *CODECS; i++)
+        if (encoding ? g_ascii_strcasecmp(encoding, CODECS[i].encoding) == 0
+                     : gst_structure_has_name(structure, CODECS[i].name))
             return &CODECS[i];
     return NULL;
 }
@@ -394,14 +406,15 @@ static bool has_elements(Source *s, const Codec *codec)
 
 static bool link_branches(Source *s, const Codec *codec, GstPad *pad)
 {
-    GstElement *depay = add(s, codec->depay), *parse = add(s, codec->parse);
+    GstElement *parse = add(s, codec->parse);
+    GstElement *first = s->is_http ? parse : add(s, codec->depay);
     GstElement *filter = add(s, "capsfilter"), *tee = add(s, "tee");
     GstElement *queue = add_queue(s), *decode = decoder_new(s->options.software);
     GstElement *pictures = add_sink(s, on_picture);
     GstElement *queue2 = NULL, *compressed = NULL;
     if (decode && !gst_bin_add(GST_BIN(s->pipeline), decode))
         decode = NULL;
-    if (!depay || !parse || !filter || !tee || !queue || !decode || !pictures)
+    if (!first || !parse || !filter || !tee || !queue || !decode || !pictures)
         return false;
     GstCaps *caps = gst_caps_from_string(codec->caps);
     g_object_set(filter, "caps", caps, NULL);
@@ -410,7 +423,8 @@ static bool link_branches(Source *s, const Codec *codec, GstPad *pad)
     g_object_set(pictures, "caps", caps, NULL);
     gst_caps_unref(caps);
     g_signal_connect(decode, "pad-added", G_CALLBACK(on_decoded_pad), pictures);
-    if (!gst_element_link_many(depay, parse, filter, tee, queue, decode, NULL))
+    if ((first != parse && !gst_element_link(first, parse)) ||
+        !gst_element_link_many(parse, filter, tee, queue, decode, NULL))
         return false;
     if (s->options.on_compressed) {
         queue2 = add_queue(s);
@@ -418,7 +432,7 @@ static bool link_branches(Source *s, const Codec *codec, GstPad *pad)
         if (!queue2 || !compressed || !gst_element_link_many(tee, queue2, compressed, NULL))
             return false;
     }
-    GstPad *data_pad = gst_element_get_static_pad(depay, "src");
+    GstPad *data_pad = gst_element_get_static_pad(first, "src");
     gst_pad_add_probe(data_pad, GST_PAD_PROBE_TYPE_BUFFER | GST_PAD_PROBE_TYPE_BUFFER_LIST, on_data,
                       s, NULL);
     gst_object_unref(data_pad);
@@ -426,14 +440,26 @@ static bool link_branches(Source *s, const Codec *codec, GstPad *pad)
     gst_pad_add_probe(data_pad, GST_PAD_PROBE_TYPE_BUFFER, on_packed, s, NULL);
     gst_object_unref(data_pad);
     GstElement *const all[] = {pictures, decode, queue, compressed, queue2,
-                               tee,      filter, parse, depay};
+                               tee,      filter, parse, first};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (all[i])
             gst_element_sync_state_with_parent(all[i]);
-    GstPad *sink = gst_element_get_static_pad(depay, "sink");
+    GstPad *sink = gst_element_get_static_pad(first, "sink");
     bool linked = gst_pad_link(pad, sink) == GST_PAD_LINK_OK;
     gst_object_unref(sink);
     return linked;
+}
+
+static void add_hole(Source *s, GstPad *pad)
+{
+    GstElement *hole = add(s, "fakesink");
+    if (!hole)
+        return;
+    g_object_set(hole, "sync", FALSE, "async", FALSE, NULL);
+    gst_element_sync_state_with_parent(hole);
+    GstPad *sink = gst_element_get_static_pad(hole, "sink");
+    gst_pad_link(pad, sink);
+    gst_object_unref(sink);
 }
 
 static void on_pad(GstElement *rtsp, GstPad *pad, gpointer data)
@@ -451,8 +477,60 @@ static void on_pad(GstElement *rtsp, GstPad *pad, gpointer data)
         pthread_mutex_unlock(&s->lock);
         if (has_elements(s, codec) && !link_branches(s, codec, pad))
             set_unsupported(s, "its video (%s) does not fit GStreamer's elements", codec->encoding);
+    } else if (s->is_http) {
+        add_hole(s, pad); /* a demuxer waits for every pad */
     }
     gst_caps_unref(caps);
+}
+
+static int build_rtsp(Source *s, Error *err)
+{
+    const SourceOptions *options = &s->options;
+    s->input = add(s, "rtspsrc");
+    if (!s->input)
+        return error_set(err, ENOSYS, EX_UNAVAILABLE,
+                         "GStreamer has no rtspsrc (apt-get install gstreamer1.0-plugins-good)");
+    bool udp = options->transport && strcmp(options->transport, "udp") == 0;
+    bool tls = g_ascii_strncasecmp(options->url, "rtsps", 5) == 0;
+    g_object_set(s->input, "location", options->url, "protocols",
+                 (tls ? RTSP_TLS : 0) | (udp ? RTSP_UDP : RTSP_TCP), "buffer-mode",
+                 0 /* none: pts are the sender's own, see source.h */, "latency",
+                 (guint)SOURCE_LATENCY_MS, "tcp-timeout", (guint64)5000000, "timeout",
+                 (guint64)5000000, "add-reference-timestamp-meta", TRUE, NULL);
+    if (options->user && *options->user)
+        g_object_set(s->input, "user-id", options->user, "user-pw",
+                     options->password ? options->password : "", NULL);
+    if (options->trust && options->trust->database)
+        g_object_set(s->input, "tls-database", options->trust->database, NULL);
+    if (options->trust)
+        g_signal_connect(s->input, "accept-certificate", G_CALLBACK(on_certificate), s);
+    g_signal_connect(s->input, "new-manager", G_CALLBACK(on_manager), s);
+    g_signal_connect(s->input, "select-stream", G_CALLBACK(on_select), s);
+    g_signal_connect(s->input, "pad-added", G_CALLBACK(on_pad), s);
+    return 0;
+}
+
+/* What has no times of its own (MJPEG) gets that of its coming. */
+static int build_http(Source *s, Error *err)
+{
+    const SourceOptions *o = &s->options;
+    s->input = add(s, "souphttpsrc");
+    GstElement *parse = add(s, "parsebin");
+    if (!s->input || !parse || !gst_element_link(s->input, parse))
+        return error_set(
+            err, ENOSYS, EX_UNAVAILABLE,
+            "GStreamer has no souphttpsrc (apt-get install gstreamer1.0-plugins-good)");
+    bool live = !source_is_hls(o->url);
+    g_object_set(s->input, "location", o->url, "is-live", live, "do-timestamp", live, "timeout",
+                 10u, "retries", 0, NULL);
+    if (o->user && *o->user)
+        g_object_set(s->input, "user-id", o->user, "user-pw", o->password ? o->password : "", NULL);
+    if (o->trust && o->trust->database)
+        g_object_set(s->input, "tls-database", o->trust->database, NULL);
+    if (o->trust && o->trust->unchecked)
+        g_object_set(s->input, "ssl-strict", FALSE, NULL);
+    g_signal_connect(parse, "pad-added", G_CALLBACK(on_pad), s);
+    return 0;
 }
 
 int source_open(const SourceOptions *options, Source **source, Error *err)
@@ -471,30 +549,13 @@ int source_open(const SourceOptions *options, Source **source, Error *err)
     s->ntp_caps = gst_caps_new_empty_simple("timestamp/x-ntp");
     s->pipeline = gst_pipeline_new("source");
     s->bus = gst_element_get_bus(s->pipeline);
-    s->rtsp = add(s, "rtspsrc");
-    if (!s->rtsp) {
+    s->is_http = g_ascii_strncasecmp(options->url, "http", 4) == 0;
+    r = s->is_http ? build_http(s, err) : build_rtsp(s, err);
+    if (r < 0) {
         source_close(s);
-        return error_set(err, ENOSYS, EX_UNAVAILABLE,
-                         "GStreamer has no rtspsrc (apt-get install gstreamer1.0-plugins-good)");
+        return r;
     }
-    bool udp = options->transport && strcmp(options->transport, "udp") == 0;
-    bool tls = g_ascii_strncasecmp(options->url, "rtsps", 5) == 0;
-    g_object_set(s->rtsp, "location", options->url, "protocols",
-                 (tls ? RTSP_TLS : 0) | (udp ? RTSP_UDP : RTSP_TCP), "buffer-mode",
-                 0 /* none: pts are the sender's own, see source.h */, "latency",
-                 (guint)SOURCE_LATENCY_MS, "tcp-timeout", (guint64)5000000, "timeout",
-                 (guint64)5000000, "add-reference-timestamp-meta", TRUE, NULL);
-    if (options->user && *options->user)
-        g_object_set(s->rtsp, "user-id", options->user, "user-pw",
-                     options->password ? options->password : "", NULL);
-    if (options->trust && options->trust->database)
-        g_object_set(s->rtsp, "tls-database", options->trust->database, NULL);
-    if (options->trust)
-        g_signal_connect(s->rtsp, "accept-certificate", G_CALLBACK(on_certificate), s);
-    g_signal_connect(s->rtsp, "new-manager", G_CALLBACK(on_manager), s);
     g_signal_connect(s->pipeline, "deep-element-added", G_CALLBACK(on_element), s);
-    g_signal_connect(s->rtsp, "select-stream", G_CALLBACK(on_select), s);
-    g_signal_connect(s->rtsp, "pad-added", G_CALLBACK(on_pad), s);
     gst_element_set_state(s->pipeline, GST_STATE_PLAYING); /* what goes wrong comes on the bus */
     *source = s;
     return 0;

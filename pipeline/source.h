@@ -1,6 +1,7 @@
 /*
- * A live stream: rtspsrc -> depay -> parse -> tee: (a) the compressed video as it is, for the
- * recorder; (b) decoder -> sampler -> a bounded queue of raw pictures for the owner's thread.
+ * A live stream: rtspsrc -> depay (or souphttpsrc -> parsebin) -> parse -> tee: (a) the compressed
+ * video as it is, for the recorder; (b) decoder -> sampler -> a bounded queue of raw pictures for
+ * the owner's thread.
  *
  * GStreamer's threads decode, measure motion and sample; they push to the queue, which drops its
  * oldest picture when it is full and counts that, and write to an eventfd. Nothing waits in a pad
@@ -64,6 +65,9 @@ typedef struct SourceStats {
     char codec[16], decoder[40];       /* "H264", "avdec_h264" */
     char orientation[24];              /* its tag ("rotate-90"); "": none seen */
 } SourceStats;
+
+/* A playlist over http. */
+bool source_is_hls(const char *url);
 
 int source_open(const SourceOptions *options, Source **source, Error *err);
 void source_close(Source *source); /* NULL is fine */

@@ -9,9 +9,15 @@
 
 enum { MAX_URL_BYTES = 2048 };
 
+bool url_is_http(const char *text)
+{
+    return strncasecmp(text, "http://", 7) == 0 || strncasecmp(text, "https://", 8) == 0;
+}
+
 bool url_is_stream(const char *text)
 {
-    return strncasecmp(text, "rtsp://", 7) == 0 || strncasecmp(text, "rtsps://", 8) == 0;
+    return strncasecmp(text, "rtsp://", 7) == 0 || strncasecmp(text, "rtsps://", 8) == 0 ||
+           url_is_http(text);
 }
 
 static int hex(char c)
@@ -106,7 +112,8 @@ bool url_host(const char *clean, char *host, size_t host_size, char *port, size_
     host[n] = '\0';
     const char *rest = begin + n + bracket;
     bool tls = (clean[4] | 32) == 's';
-    snprintf(port, port_size, "%s", tls ? "322" : "554");
+    const char *standard = url_is_http(clean) ? (tls ? "443" : "80") : tls ? "322" : "554";
+    snprintf(port, port_size, "%s", standard);
     if (*rest == ':') {
         n = strspn(rest + 1, "0123456789");
         if (n > 0 && n < port_size) {

@@ -15,7 +15,8 @@ typedef struct Url {
     char *password; /* decoded; NULL: none in the URL; wiped by url_deinit */
 } Url;
 
-bool url_is_stream(const char *text); /* rtsp:// or rtsps:// */
+bool url_is_stream(const char *text); /* rtsp://, rtsps://, http:// or https:// */
+bool url_is_http(const char *text);
 
 /* Splits "rtsp://user:password@host:port/path". EX_CONFIG with a text that has no secret when the
  * URL is none. A password may contain '@' and ':' as they are, or in percent notation. */

@@ -1,4 +1,5 @@
 """Proof of time, streams: codecs x transports x who may look, by pictures that carry their number."""
+import json
 import os
 import subprocess
 import tempfile
@@ -161,6 +162,31 @@ class Test(Streams):
         end = camera.wait(lambda m: m.HasField("end")).end
         self.assertEqual(end.exit_code, os.EX_CONFIG)
         self.assertIn("no certificate in PEM form", end.reason)
+
+    # --- before it is configured ---
+
+    def probe(self, *args):
+        program = os.path.join(os.environ["WHEN_BUILD"], "whenscan")
+        return subprocess.run([program, "--probe", *args], capture_output=True, text=True, timeout=60)
+
+    def test_probe(self):
+        server = self.server("h264", "--user", "eve", "--password", SECRET, "--auth", "digest", "--clock-offset", "-60")
+        credential = self.path("gate")
+        with open(os.open(credential, os.O_CREAT | os.O_WRONLY, 0o600), "w") as file:
+            file.write(f"eve:{SECRET}\n")
+        run = self.probe(server.url, "--credential", credential, "--json")
+        self.assertEqual(run.returncode, 0, run.stderr)
+        found = json.loads(run.stdout)
+        self.assertEqual((found["codec"], found["width"], found["utc_source"]), ("H264", cells.WIDTH, "rtcp"))
+        self.assertLess(abs(found["fps"] - FPS), 1)
+        self.assertLess(abs(found["clock_off_us"] + 60000000), 2000000)
+        refused = self.probe(server.url)
+        self.assertEqual(refused.returncode, os.EX_NOPERM)
+        self.assertIn("wrong user or password", refused.stderr)
+        in_url = self.probe(server.url.replace("//", f"//eve:{SECRET}@"))
+        self.assertEqual(in_url.returncode, os.EX_USAGE)
+        for result in (run, refused, in_url):
+            self.assertNotIn(SECRET, result.stdout + result.stderr)
 
     # --- clocks ---
 

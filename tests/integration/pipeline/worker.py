@@ -45,7 +45,7 @@ class Server:
 class Camera:
     """A ROUTER socket in the place of whend, and one worker."""
 
-    def __init__(self, name="camera/gate/1", restore_signals=True, env=None):
+    def __init__(self, name="camera/gate/1", restore_signals=True, env=None, program=None):
         self.name = name.encode()
         self.dir = tempfile.TemporaryDirectory(prefix="when-camera-")
         endpoint = f"ipc://{self.dir.name}/workers.ipc"
@@ -53,7 +53,7 @@ class Camera:
         self.socket.setsockopt(zmq.LINGER, 0)
         self.socket.bind(endpoint)
         self.log = open(os.path.join(self.dir.name, "log"), "w+")
-        self.process = subprocess.Popen([os.path.join(BUILD, "whend-camera"), "--connect", endpoint, "--id", name,
+        self.process = subprocess.Popen([program or os.path.join(BUILD, "whend-camera"), "--connect", endpoint, "--id", name,
                                          "--log-level", "debug"], stderr=self.log, restore_signals=restore_signals, env=env)
         self.messages = []
         self.frames = []  # (FrameInfo, bytes of pixels), when keep_pixels is set
