@@ -537,6 +537,7 @@ int main(int argc, char **argv)
     if (!mkdtemp(dir))
         die(NULL, dir);
     signal(SIGPIPE, SIG_IGN);
+    setvbuf(stdout, NULL, _IOLBF, 0);
     int missed = bench_commits(2);
     clear_dir();
     missed += bench_commits(MAX_SUBSCRIBERS);

@@ -351,12 +351,68 @@ static void fault_and_crash(void **state)
     }
 }
 
+static int count_client(const char *name, const char *key, int64_t added_us, void *context)
+{
+    (void)name;
+    (void)key;
+    (void)added_us;
+    ++*(size_t *)context;
+    return 0;
+}
+
+/* Forgetting and the list of clients, on such a disk: nothing of it, or all. */
+static void forgetting_fails(void **state)
+{
+    Fixture *f = *state;
+    for (int kind = 0; kind < N_FAULTS; kind++) {
+        for (long n = 0;; n++) {
+            char path[128];
+            snprintf(path, sizeof path, "%s/f%d-%ld.index.db", f->dir, kind, n);
+            Index *index;
+            Error err = {0};
+            fault.after = -1;
+            assert_int_equal(index_open(path, &index, &err), 0);
+            for (int i = 0; i < TRANSACTIONS; i++)
+                assert_int_equal(script_transaction(index, i, &err), 0);
+            fault.kind = (FaultKind)kind;
+            fault.failures = 1;
+            fault.failed = 0;
+            fault.after = n;
+            int r = index_begin(index, &err);
+            if (r == 0)
+                r = index_forget(index, 4, &err);
+            if (r == 0)
+                r = index_put_client(index, "alice", "key", &err);
+            if (r == 0)
+                r = index_commit(index, &err);
+            bool any = fault.failed > 0;
+            fault.after = -1;
+            if (r < 0) {
+                is_io_error(&err);
+                index_rollback(index);
+            }
+            uint64_t forgotten;
+            size_t clients = 0;
+            assert_int_equal(index_forgotten(index, &forgotten, NULL), 0);
+            assert_int_equal(index_clients(index, count_client, &clients, NULL), 0);
+            assert_int_equal(forgotten, r < 0 ? 0 : 4);
+            assert_int_equal(clients, r < 0 ? 0 : 1);
+            if (r < 0)
+                script_check(index, TRANSACTIONS);
+            index_free(index);
+            unlink(path);
+            if (!any)
+                break;
+        }
+    }
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, fixture_setup, fixture_teardown)
     const struct CMUnitTest tests[] = {
-        T(disk_full_at_every_write), T(write_fails), T(write_is_torn), T(sync_fails),
-        T(fault_and_crash),
+        T(disk_full_at_every_write), T(write_fails),      T(write_is_torn), T(sync_fails),
+        T(fault_and_crash),          T(forgetting_fails),
     };
     return cmocka_run_group_tests(tests, install, NULL);
 }
