@@ -3,10 +3,13 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/str.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <jansson.h>
 #include <math.h>
+#include <regex.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -28,8 +31,85 @@ static int unsupported(const char *path, const char *what, Error *err)
 
 typedef struct Config {
     double alpha;
+    json_t *alpha_pattern; /* object: module name or pattern -> alpha, or NULL; owned */
     bool rslora;
 } Config;
+
+static void config_deinit(Config *config)
+{
+    json_decref(config->alpha_pattern);
+}
+
+static bool is_alpha(const json_t *value)
+{
+    double alpha = json_number_value(value);
+    return json_is_number(value) && isfinite(alpha) && alpha > 0 && alpha <= 1e6;
+}
+
+/* A Python pattern as a POSIX one that must match a module's whole name or its last parts. The
+ * classes that both have other letters for are translated; what else stands behind a backslash is a
+ * sign of itself, and letters there are refused. */
+static int compile_pattern(const char *pattern, regex_t *regex)
+{
+    static const char *const CLASSES[][2] = {
+        {"\\d", "[0-9]"}, {"\\w", "[A-Za-z0-9_]"}, {"(?:", "("}};
+    _cleanup_str_ Str posix = {0};
+    str_add_text(&posix, "^(.*\\.)?(");
+    for (const char *p = pattern; *p;) {
+        size_t i = 0;
+        while (i < 3 && strncmp(p, CLASSES[i][0], strlen(CLASSES[i][0])) != 0)
+            i++;
+        if (i < 3) {
+            str_add_text(&posix, CLASSES[i][1]);
+            p += strlen(CLASSES[i][0]);
+            continue;
+        }
+        if ((p[0] == '\\' && (isalnum((unsigned char)p[1]) || !p[1])) ||
+            (p[0] == '(' && p[1] == '?'))
+            return -ENOTSUP;
+        str_add(&posix, p, p[0] == '\\' ? 2 : 1);
+        p += p[0] == '\\' ? 2 : 1;
+    }
+    str_add_text(&posix, ")$");
+    if (str_failed(&posix))
+        return -ENOMEM;
+    return regcomp(regex, str_text(&posix), REG_EXTENDED | REG_NOSUB) == 0 ? 0 : -ENOTSUP;
+}
+
+/* The alpha of a module ("model.layers.0.self_attn.q_proj"): the first pattern that fits, by its
+ * canonical name or as newer savers call it. */
+static int alpha_of(const char *path, const Config *config, const char *module, double *alpha,
+                    Error *err)
+{
+    const char *pattern;
+    json_t *value;
+    *alpha = config->alpha;
+    if (json_object_size(config->alpha_pattern) == 0)
+        return 0;
+    _cleanup_free_ char *newer = NULL;
+    if (asprintf(&newer, "model.language_model.%s",
+                 strncmp(module, "model.", 6) == 0 ? module + 6 : module) < 0)
+        return error_set(err, ENOMEM, EX_OSERR, "%s: no memory", path);
+    json_object_foreach(config->alpha_pattern, pattern, value)
+    {
+        regex_t regex;
+        int r = compile_pattern(pattern, &regex);
+        if (r < 0 || !is_alpha(value))
+            return error_set(err, r < 0 ? -r : EINVAL, r == -ENOMEM ? EX_OSERR : EX_DATAERR,
+                             "%s: alpha_pattern \"%.80s\": %s", path, pattern,
+                             r == -ENOMEM ? "no memory"
+                             : r < 0      ? "this pattern is not supported (use names of modules)"
+                                          : "its alpha is not a positive number");
+        const bool fits =
+            regexec(&regex, module, 0, NULL, 0) == 0 || regexec(&regex, newer, 0, NULL, 0) == 0;
+        regfree(&regex);
+        if (fits) {
+            *alpha = json_number_value(value);
+            return 0;
+        }
+    }
+    return 0;
+}
 
 static int check_config(const char *path, const json_t *config, Config *out, Error *err)
 {
@@ -38,9 +118,8 @@ static int check_config(const char *path, const json_t *config, Config *out, Err
     const json_t *alpha = json_object_get(config, "lora_alpha");
     static const char *const FLAGS[] = {"use_dora", "fan_in_fan_out", "lora_bias", "use_qalora",
                                         "use_bdlora"};
-    static const char *const PATTERNS[] = {"alpha_pattern", "modules_to_save",
-                                           "trainable_token_indices", "target_parameters",
-                                           "layer_replication"};
+    static const char *const PATTERNS[] = {"modules_to_save", "trainable_token_indices",
+                                           "target_parameters", "layer_replication"};
     if (type && strcmp(type, "LORA") != 0)
         return unsupported(path, "a peft_type other than LORA", err);
     if (bias && strcmp(bias, "none") != 0)
@@ -54,8 +133,11 @@ static int check_config(const char *path, const json_t *config, Config *out, Err
             return unsupported(path, PATTERNS[i], err);
     }
     out->alpha = json_number_value(alpha);
-    if (!json_is_number(alpha) || !isfinite(out->alpha) || out->alpha <= 0 || out->alpha > 1e6)
+    if (!is_alpha(alpha))
         return error_set(err, EINVAL, EX_DATAERR, "%s: lora_alpha is not a positive number", path);
+    json_t *pattern = json_object_get(config, "alpha_pattern");
+    if (json_object_size(pattern))
+        out->alpha_pattern = json_incref(pattern);
     out->rslora = json_is_true(json_object_get(config, "use_rslora"));
     return 0;
 }
@@ -103,12 +185,20 @@ static int pair_up(Lora *lora, const char *directory, const Config *config, Erro
             return error_set(err, ENOMEM, EX_OSERR, "%s: no memory", directory);
         }
         int rank = (int)a->shape[0];
+        double alpha;
+        target[length] = '\0';
+        int r = alpha_of(directory, config, target, &alpha, err);
+        target[length] = '.';
+        if (r < 0) {
+            free(target);
+            return r;
+        }
         lora->pairs[lora->n++] = (LoraPair){
             .target = target,
             .a = a,
             .b = b,
             .r = rank,
-            .scaling = (float)(config->alpha / (config->rslora ? sqrt(rank) : rank)),
+            .scaling = (float)(alpha / (config->rslora ? sqrt(rank) : rank)),
         };
     }
     if (lora->n == 0)
@@ -121,7 +211,7 @@ int lora_open(const char *directory, Lora **out, Error *err)
     _cleanup_free_ char *path = file_join(directory, "adapter_config.json");
     _cleanup_free_ char *text = NULL;
     size_t size;
-    Config config = {0};
+    _cleanup_(config_deinit) Config config = {0};
     *out = NULL;
     if (!path)
         return error_set(err, ENOMEM, EX_OSERR, "%s: no memory", directory);

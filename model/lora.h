@@ -1,6 +1,7 @@
 /*
  * PEFT LoRA adapters: adapter_config.json + adapter_model.safetensors. W' = W + scaling * B A.
- * Which layers are adapted follows from the tensors that are there, not from target_modules.
+ * Which layers are adapted, and with what rank, follows from the tensors that are there, as in the
+ * reference: target_modules (a list or a pattern) and rank_pattern only told the trainer.
  */
 #ifndef WHEN_MODEL_LORA_H
 #define WHEN_MODEL_LORA_H
@@ -15,7 +16,8 @@ typedef struct LoraPair {
     const Tensor *a;    /* [r, in] */
     const Tensor *b;    /* [out, r] */
     int r;
-    float scaling; /* lora_alpha / r, or lora_alpha / sqrt(r) with use_rslora */
+    float scaling; /* alpha / r, or alpha / sqrt(r) with use_rslora; alpha by alpha_pattern, else
+                      lora_alpha */
 } LoraPair;
 
 enum { LORA_NONE = 1 };

@@ -73,6 +73,40 @@ static void test_pairs(void **state)
     lora_free(lora);
 }
 
+/* What the trainer was told changes nothing; alpha_pattern does, by names and by patterns. */
+static void test_patterns(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *config;
+        double scaling; /* r is 4 */
+    } CASES[] = {
+        {"{\"lora_alpha\":8,\"target_modules\":[\"q_proj\",\"v_proj\"]}", 2},
+        {"{\"lora_alpha\":8,\"target_modules\":\"^(?!visual).*q_proj$\",\"r\":64}", 2},
+        {"{\"lora_alpha\":8,\"rank_pattern\":{\"q_proj\":4},\"r\":16}", 2},
+        {"{\"lora_alpha\":8,\"alpha_pattern\":{}}", 2},
+        {"{\"lora_alpha\":8,\"alpha_pattern\":{\"q_proj\":2}}", 0.5},
+        {"{\"lora_alpha\":8,\"alpha_pattern\":{\"q_proj\":2},\"use_rslora\":true}", 1},
+        {"{\"lora_alpha\":8,\"alpha_pattern\":{\"proj\":2}}", 2},
+        {"{\"lora_alpha\":8,\"alpha_pattern\":{\"v_proj\":2,\"self_attn.q_proj\":16}}", 4},
+        {"{\"lora_alpha\":8,\"alpha_pattern\":{\"model.layers.0.self_attn.q_proj\":4}}", 1},
+        {"{\"lora_alpha\":8,\"alpha_pattern\":{\"model.language_model.layers.0.self_attn.q_proj\":"
+         "4}}",
+         1},
+        {"{\"lora_alpha\":8,\"alpha_pattern\":{\"layers\\\\.\\\\d+\\\\..*(?:q|k)_proj\":4}}", 1},
+        {"{\"lora_alpha\":8,\"alpha_pattern\":{\"layers\\\\.1\\\\..*q_proj\":4}}", 2},
+    };
+    for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
+        Lora *lora;
+        Error err = {0};
+        if (open_with(CASES[i].config, GOOD, 32, &lora, &err) < 0)
+            fail_msg("%s: %s", CASES[i].config, err.text);
+        if (fabs((double)lora_at(lora, 0)->scaling - CASES[i].scaling) > 1e-6)
+            fail_msg("%s: scaling %g", CASES[i].config, (double)lora_at(lora, 0)->scaling);
+        lora_free(lora);
+    }
+}
+
 static void test_refused(void **state)
 {
     (void)state;
@@ -85,7 +119,10 @@ static void test_refused(void **state)
         {"{\"lora_alpha\":8,\"peft_type\":\"IA3\"}", GOOD, 32, "LORA"},
         {"{\"lora_alpha\":8,\"bias\":\"all\"}", GOOD, 32, "bias"},
         {"{\"lora_alpha\":8,\"modules_to_save\":[\"lm_head\"]}", GOOD, 32, "modules_to_save"},
-        {"{\"lora_alpha\":8,\"alpha_pattern\":{\"a\":2}}", GOOD, 32, "alpha_pattern"},
+        {"{\"lora_alpha\":8,\"alpha_pattern\":{\"a\":-2}}", GOOD, 32, "alpha_pattern \"a\""},
+        {"{\"lora_alpha\":8,\"alpha_pattern\":{\"(\":2}}", GOOD, 32, "not supported"},
+        {"{\"lora_alpha\":8,\"alpha_pattern\":{\"(?=q)q_proj\":2}}", GOOD, 32, "not supported"},
+        {"{\"lora_alpha\":8,\"alpha_pattern\":{\"\\\\bq_proj\":2}}", GOOD, 32, "not supported"},
         {"{}", GOOD, 32, "lora_alpha"},
         {"{\"lora_alpha\":-1}", GOOD, 32, "lora_alpha"},
         {"[", GOOD, 32, "adapter_config.json"},
@@ -110,6 +147,7 @@ static void test_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_pairs),
+                                       cmocka_unit_test(test_patterns),
                                        cmocka_unit_test(test_refused)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
