@@ -255,7 +255,14 @@ static void test_addresses(void **state)
     assert_int_equal(wire_bind(first, endpoint, &err), 0);
     struct stat st;
     assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0600);
+    assert_int_equal(wire_share(endpoint, 0660, NULL, &err), 0);
+    assert_int_equal(stat(path, &st), 0);
     assert_int_equal(st.st_mode & 0777, 0660);
+    assert_int_equal(wire_share("tcp://127.0.0.1:1", 0660, "no-such-group", &err), 0);
+    assert_true(wire_share(endpoint, 0660, "no-such-group", &err) < 0);
+    assert_int_equal(err.exit_code, EX_CONFIG);
+    error_clear(&err);
     assert_int_equal(wire_probe_ipc(path), 0);
 
     /* Taken. A dead process's file (its name moved away, so that nothing removed it) is not. */
