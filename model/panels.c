@@ -131,24 +131,27 @@ int panels_pack(const Panels *p, const void *rows, bool is_bf16, const float *bi
     char *block = (char *)(uintptr_t)p->values;
     for (size_t i = 0; i < p->panels; i++) {
         /* To f32, k running outside. */
-        memset(values, 0, p->steps * W * sizeof *values);
-        for (size_t c = 0; c < W && i * W + c < p->n; c++) {
-            size_t row = (i * W + c) * p->k;
-            for (size_t j = 0; j < p->k; j++)
-                values[j * W + c] = is_bf16 ? kernel_bf16(((const uint16_t *)rows)[row + j])
-                                            : ((const float *)rows)[row + j];
-        }
+        const size_t columns = p->n - i * W < W ? p->n - i * W : W, first = i * W * p->k;
+        if (columns < W || p->steps > p->k)
+            memset(values, 0, p->steps * W * sizeof *values);
+        for (size_t j = 0; j < p->k; j++)
+            for (size_t c = 0; c < columns; c++) {
+                const size_t at = first + c * p->k + j;
+                values[j * W + c] =
+                    is_bf16 ? kernel_bf16(((const uint16_t *)rows)[at]) : ((const float *)rows)[at];
+            }
         switch (p->kind) {
         case PANELS_F32:
             memcpy(block + i * p->panel * sizeof *values, values, p->panel * sizeof *values);
             break;
         case PANELS_BF16: {
             uint16_t *out = (uint16_t *)block + i * p->panel;
-            for (size_t j = 0; j < p->steps; j += 2)
-                for (size_t c = 0; c < W; c++) {
-                    float pair[2] = {values[j * W + c], values[(j + 1) * W + c]};
-                    kernel_f32_to_bf16(out + (j / 2 * W + c) * 2, pair, 2);
-                }
+            for (size_t j = 0; j < p->steps; j += 2) {
+                uint16_t two[2 * W];
+                kernel_f32_to_bf16(two, values + j * W, 2 * W);
+                for (size_t c = 0; c < 2 * W; c++)
+                    out[j * W + c % W * 2 + c / W] = two[c];
+            }
             break;
         }
         case PANELS_S8:
