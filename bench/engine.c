@@ -388,10 +388,15 @@ static int print_memory(const Bench *b, size_t context)
     const TextHparams *h = &b->engine->hparams.text;
     KvCache cache;
     kv_cache_init(&cache, b->engine->kv, h->layers, h->kv_heads, h->head_dim);
+    /* What only the bench holds: weights of products alone, and the deep cache. */
+    size_t bench = b->deep.n_chunks * b->deep.chunk_bytes;
+    for (int i = 0; i < 4; i++)
+        bench += (b->llm[i] ? gemm_weight_bytes(b->llm[i]) : 0) +
+                 (b->vit[i] ? gemm_weight_bytes(b->vit[i]) : 0);
     printf("{\"anonymous_kib\":%ld,\"file_kib\":%ld,\"peak_kib\":%ld,\"weights_bytes\":%zu,"
-           "\"kv_bytes\":%zu}\n",
+           "\"kv_bytes\":%zu,\"bench_bytes\":%zu}\n",
            status_kib("RssAnon:"), status_kib("RssFile:"), status_kib("VmHWM:"),
-           engine_bytes(b->engine), kv_cache_bytes(&cache, context));
+           engine_bytes(b->engine), kv_cache_bytes(&cache, context), bench);
     kv_cache_deinit(&cache);
     return 0;
 }

@@ -295,7 +295,8 @@ def memory(bench, limits, goals):
     print("\nmemory (slice), MiB")
     for name in ours(bench):
         m = bench.runners[name].ask("memory 2048")
-        over = m["anonymous_kib"] / 1024 - (m["weights_bytes"] + m["kv_bytes"]) / (1 << 20)
+        over = m["anonymous_kib"] / 1024 - (m["weights_bytes"] + m["kv_bytes"]
+                                              + m["bench_bytes"]) / (1 << 20)
         print(f"  {name:20} weights {m['weights_bytes'] >> 20}, KV of 2048 tokens "
               f"{m['kv_bytes'] / (1 << 20):.1f}, anonymous RSS {m['anonymous_kib'] >> 10}, mapped "
               f"{m['file_kib'] >> 10}, peak {m['peak_kib'] >> 10}")
