@@ -93,9 +93,9 @@ static int64_t missing_of_riff(const uint8_t head[16], int64_t size)
     return end > size ? end - size : 0;
 }
 
-int64_t container_missing_bytes(const char *path, bool *has_index)
+int64_t container_missing_bytes(const char *path, ContainerIndex *index)
 {
-    *has_index = true;
+    *index = CONTAINER_INDEX_WHOLE;
     _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
     struct stat st;
     uint8_t head[16];
@@ -106,7 +106,7 @@ int64_t container_missing_bytes(const char *path, bool *has_index)
     if (memcmp(head + 4, "ftyp", 4) != 0)
         return 0;
     /* MP4: boxes follow each other from the begin to the end of the file. */
-    bool moov = false;
+    bool moov = false, moof = false;
     int64_t at = 0, missing = 0;
     for (int i = 0; i < MAX_BOXES && at < st.st_size; i++) {
         ssize_t n = pread(fd, head, 16, at);
@@ -124,7 +124,10 @@ int64_t container_missing_bytes(const char *path, bool *has_index)
         at += (int64_t)length;
         missing = at > st.st_size ? at - st.st_size : 0;
         moov |= memcmp(head + 4, "moov", 4) == 0 && missing == 0;
+        moof |= memcmp(head + 4, "moof", 4) == 0;
     }
-    *has_index = moov;
+    *index = !moov  ? CONTAINER_INDEX_NONE
+             : moof ? CONTAINER_INDEX_FRAGMENTS
+                    : CONTAINER_INDEX_WHOLE;
     return missing;
 }

@@ -13,9 +13,14 @@
  * a Z follows it, as in the names of our own recordings. */
 bool container_name_utc(const char *path, int64_t *utc_us, bool *says_utc);
 
+typedef enum ContainerIndex {
+    CONTAINER_INDEX_NONE,     /* an MP4 whose index (moov) is not there, or not whole: unplayable */
+    CONTAINER_INDEX_WHOLE,    /* one index for the file; also what is no MP4 */
+    CONTAINER_INDEX_FRAGMENTS /* MP4 in fragments (moof): times are found by reading on */
+} ContainerIndex;
+
 /* Bytes that an MP4 or AVI promises behind the end of the file; 0 when it is whole, or of another
- * kind. *has_index: false for an MP4 whose index (moov) is not there, or
- * not whole: nothing of it can be played. */
-int64_t container_missing_bytes(const char *path, bool *has_index);
+ * kind. */
+int64_t container_missing_bytes(const char *path, ContainerIndex *index);
 
 #endif

@@ -52,6 +52,7 @@ struct Reader {
     bool keyed;            /* key frames alone were decoded, up to here or all along */
     int64_t again_from_us; /* after the way back: pictures up to here were seen */
     int64_t missing_bytes;
+    ContainerIndex container;
     bool is_mp4; /* set by the demuxer's thread before the first picture */
     bool ended;
     Frame still;        /* nothing changed in it: returned only if something does in the next */
@@ -327,7 +328,12 @@ static bool is_seekable(Reader *r)
 static void begin_keyframes(Reader *r)
 {
     const ReaderOptions *o = &r->options;
-    r->keyed = o->any_instant && r->sampler.fixed && o->fps > 0 && is_seekable(r) &&
+    /* No key frames are that near each other, unless all pictures are. */
+    bool sparse_wanted = r->info.fps <= 0 || o->fps * 2 <= r->info.fps;
+    /* In fragments the way back would not do: qtdemux shifts the times of the first one it comes
+     * to, and begins in the middle of one that has no key frame. */
+    r->keyed = o->any_instant && r->sampler.fixed && o->fps > 0 && sparse_wanted &&
+               r->container != CONTAINER_INDEX_FRAGMENTS && is_seekable(r) &&
                keyframes_begin(&r->keyframes, (int64_t)(1e6 / o->fps));
 }
 
@@ -336,10 +342,11 @@ static int end_keyframes(Reader *r, Error *err)
 {
     keyframes_end(&r->keyframes);
     r->keyed = false;
-    r->again_from_us = r->last_pts_us;
+    bool some = r->index > 0; /* have been handed on or passed over */
+    r->again_from_us = some ? r->last_pts_us : INT64_MIN;
     log_debug("reader", "%s: its key frames are farther apart than %.2f s: everything is decoded",
               r->path, 1 / r->options.fps);
-    return seek(r, r->last_pts_us, err);
+    return seek(r, some ? r->last_pts_us : r->options.from_pts_us, err);
 }
 
 /* The first picture tells size, rate and the origin of pts; then go to where reading begins. */
@@ -373,7 +380,9 @@ static int begin(Reader *r, Error *err)
     if (r->first_stream_us == -1)
         r->first_stream_us = 0;
     settle_start(r);
-    if (r->options.from_pts_us <= 2 * US_PER_S) { /* near enough to decode up to there */
+    /* Near enough to decode up to there; or in fragments, where a seek may land in the middle of a
+     * group of pictures that cannot be decoded from there. */
+    if (r->options.from_pts_us <= 2 * US_PER_S || r->container == CONTAINER_INDEX_FRAGMENTS) {
         r->first = sample;
         begin_keyframes(r);
         return 0;
@@ -408,10 +417,9 @@ int reader_open(const char *path, const ReaderOptions *options, Reader **reader,
         sampler_init(&r->sampler, options->fps_min, options->fps, options->fps_max);
     else
         sampler_init(&r->sampler, options->fps, options->fps, options->fps);
-    bool has_index;
-    r->missing_bytes = container_missing_bytes(path, &has_index);
+    r->missing_bytes = container_missing_bytes(path, &r->container);
     result = r->path && r->picture ? 0 : error_set(err, ENOMEM, EX_OSERR, "%s: no memory", path);
-    if (result == 0 && !has_index)
+    if (result == 0 && r->container == CONTAINER_INDEX_NONE)
         result = error_set(err, EIO, EX_DATAERR,
                            "%s: truncated: its index is missing (copy it again from where it was "
                            "recorded)",

@@ -473,9 +473,9 @@ static void recover(Recorder *r)
         _cleanup_free_ char *path = file_join(r->dir, kept[i].name);
         if (!path)
             continue;
-        bool has_index = false;
-        container_missing_bytes(path, &has_index);
-        if (!has_index) {
+        ContainerIndex container;
+        container_missing_bytes(path, &container);
+        if (container == CONTAINER_INDEX_NONE) {
             unlink(path); /* killed before its first fragment: nothing can be read */
             continue;
         }

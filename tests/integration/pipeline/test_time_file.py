@@ -5,6 +5,7 @@ import tempfile
 import unittest
 
 import cells
+import worker_pb2
 from worker import Camera
 
 COUNT, FPS = 50, 10
@@ -136,6 +137,20 @@ class Test(unittest.TestCase):
         self.check(part, first=15, skipped=9)
         if self.last < COUNT - 5:
             self.assertIn("its last", self.log)
+
+    def test_spans_of_fragments(self):
+        """Fragments that begin in the middle of a group of pictures, as in our recordings, read from anywhere."""
+        path = self.encode("a.mp4", X264, muxing=("-movflags", "frag_keyframe+empty_moov+default_base_moof",
+                                                  "-frag_duration", "700000"))
+        file = worker_pb2.RecordingFile(path=path, start_us=START_US, start_err_us=1000, end_us=START_US + 5000000,
+                                        utc_source=worker_pb2.UTC_SOURCE_CONFIG)
+        for from_us, fps in ((0, 2), (2500000, 2), (3000000, 60)):
+            frames = self.frames("", start_utc_us=0, span_start_us=START_US + from_us, span_end_us=START_US + 5000000,
+                                 files=[file], fps_min=fps, fps_base=fps, fps_max=fps)
+            self.assertGreaterEqual(len(frames), (5000000 - from_us) * min(fps, FPS) // 1000000)
+            for number, frame in frames:
+                self.assertEqual(frame.utc_us - START_US, number * 1000000 // FPS)
+                self.assertGreaterEqual(frame.utc_us - START_US, from_us)
 
     def test_fragmented_mp4(self):
         self.check(self.encode("a.mp4", X264, muxing=("-movflags", "frag_keyframe+empty_moov+default_base_moof")))
