@@ -1,7 +1,7 @@
 /*
  * rtsp-camera: an RTSP server on loopback that behaves like cameras of all kinds, for the tests.
  *
- *   rtsp-camera --codec h264|h265|jpeg|mpeg4 [OPTIONS] FILE
+ *   rtsp-camera --codec h264|h265|jpeg [OPTIONS] FILE
  *
  * FILE's video goes out as it is, in real time, from its begin whenever a first client comes. What
  * it can do besides, see main(). Lines on stdout:
@@ -214,7 +214,6 @@ static gchar *launch_line(const Options *o)
     } known[] = {
         {"h264", "h264parse ! rtph264pay config-interval=-1 pt=96"},
         {"h265", "h265parse ! rtph265pay config-interval=-1 pt=96"},
-        {"mpeg4", "mpeg4videoparse ! rtpmp4vpay config-interval=1 pt=96"},
         {"jpeg", "jpegparse ! rtpjpegpay pt=26"},
     };
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
@@ -288,7 +287,7 @@ static int serve(Server *s)
 {
     gchar *line = launch_line(&s->options);
     if (!line) {
-        fprintf(stderr, "rtsp-camera: --codec %s: h264, h265, mpeg4 or jpeg\n", s->options.codec);
+        fprintf(stderr, "rtsp-camera: --codec %s: h264, h265 or jpeg\n", s->options.codec);
         return EX_USAGE;
     }
     GstRTSPMediaFactory *factory = gst_rtsp_media_factory_new();

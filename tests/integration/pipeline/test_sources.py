@@ -17,7 +17,6 @@ CODECS = {  # as cameras encode: no B-frames but for one
     "h264b": ("b.mp4", "libx264", ("-preset", "veryfast", "-g", "10", "-bf", "3", "-sc_threshold", "0")),
     "h265": ("c.mp4", "libx265", ("-preset", "ultrafast", "-g", "10", "-tag:v", "hvc1", "-x265-params",
                                   "bframes=0:log-level=none:pools=none")),
-    "mpeg4": ("d.mp4", "mpeg4", ("-q:v", "3", "-g", "10")),
     "jpeg": ("e.avi", "mjpeg", ("-q:v", "3", "-huffman", "default")),
 }
 
@@ -107,9 +106,6 @@ class Test(Streams):
 
     def test_h265_udp(self):
         self.watch(self.server("h265"), transport="udp")
-
-    def test_mpeg4_tcp(self):
-        self.watch(self.server("mpeg4"))
 
     def test_jpeg_tcp(self):
         self.watch(self.server("jpeg"))
