@@ -16,6 +16,8 @@ pip install torch==2.13.0
 pip install torch==2.13.0 optimum-intel==2.2.0 openvino-genai==2026.4.1.0 openvino==2026.4.1 \
     openvino-tokenizers==2026.4.1.0 nncf==3.4.0 accelerate av
 pip install transformers==4.57.6 gguf # newer transformers are refused by optimum-intel
+# It arrives built for CUDA, and then transformers cannot be imported beside a torch for the CPU.
+pip uninstall -y torchvision
 
 # gcc 12 declares too few bytes of _tile_loadconfig's input: stores to it are dropped, and llama.cpp's
 # AMX path faults. The macro reads all 64.
