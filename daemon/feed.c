@@ -471,7 +471,8 @@ void feed_done(Feed *feed, Task *task, const char *reason, int64_t now_us)
             continue; /* the watch was changed meanwhile */
         const char *why = reason ? reason : q->answered ? NULL : "the analyst did not answer";
         if (!why) {
-            check(feed, track_answer(track, feed->context, &feed->options, window, q, batch));
+            check(feed,
+                  track_answer(track, feed->context, &feed->options, window, q, now_us, batch));
             feed->counts.questions++;
         }
         mark_window(feed, batch, track, window, why ? SPAN_LOST : SPAN_EXAMINED, why ? why : "");

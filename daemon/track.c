@@ -42,7 +42,6 @@ Track *track_new(FeedContext *context, const FeedOptions *feed, const WatchConfi
     uint64_t hash = hash_text(hash_text(HASH_START, feed->camera), watch->name);
     snprintf(track->prefix, sizeof track->prefix, "%s%012" PRIx64,
              task_is_span(feed->kind) ? "a" : "e", (hash ^ hash >> 48) & UINT64_C(0xffffffffffff));
-    track->first_number = context->next_event_number;
     SegmenterOptions options = {.camera = feed->camera,
                                 .watch = watch->name,
                                 .id_prefix = track->prefix,
@@ -85,29 +84,45 @@ bool track_is(const Track *track, const WatchConfig *watch)
            strcmp(now->hours, watch->hours) == 0 && strcmp(now->time_zone, watch->time_zone) == 0;
 }
 
+static JoinSink sink_of(const Track *track, FeedContext *context, const FeedOptions *feed,
+                        Batch *batch)
+{
+    return (JoinSink){track, context, feed, batch, track->run_us, track->seen_us};
+}
+
 int track_finish(Track *track, FeedContext *context, const FeedOptions *feed, Batch *batch)
 {
-    SpanSink span = {track, context, feed, batch};
+    JoinSink sink = sink_of(track, context, feed, batch);
     track->seen_us = 0;
-    return task_is_span(feed->kind) ? segmenter_finish(track->segmenter, span_sink, &span)
-                                    : segmenter_finish(track->segmenter, batch_sink, batch);
+    return segmenter_finish(track->segmenter, join_sink, &sink);
+}
+
+/* Committed by itself, so that what comes after the hole finds it and can be joined to it. What it
+ * was found in is in the ledger already. */
+static int finish_run(Track *track, FeedContext *context, const FeedOptions *feed, int64_t now_us)
+{
+    Batch *batch = batch_new();
+    int r = track_finish(track, context, feed, batch);
+    if (r < 0) {
+        batch_free(batch);
+        return r;
+    }
+    return committer_add(context->committer, batch, now_us);
 }
 
 int track_answer(Track *track, FeedContext *context, const FeedOptions *feed, const Window *window,
-                 const TaskQuestion *answer, Batch *batch)
+                 const TaskQuestion *answer, int64_t now_us, Batch *batch)
 {
     _cleanup_free_ SegmenterInterval *intervals = mem_new_array(answer->n, sizeof *intervals);
     if (!intervals)
         return -ENOMEM;
     size_t n = 0;
-    bool is_span = task_is_span(feed->kind);
-    SpanSink span = {track, context, feed, batch};
     for (size_t i = 0; i < answer->n; i++) {
         const TaskInterval *a = &answer->intervals[i];
         if (window_interval(window, a->start_s, a->end_s, a->confidence, a->description,
                             context->boundary_error_us, &intervals[n]) < 0)
             log_warn("track", "watch=%s an answer that is no number was left out", track->watch);
-        else if (!is_span || !span_knows(&span, &intervals[n]))
+        else
             n++;
     }
     int64_t start = window_start_us(window), end = window_end_us(window);
@@ -118,13 +133,15 @@ int track_answer(Track *track, FeedContext *context, const FeedOptions *feed, co
     int r = 0;
     /* A hole longer than what is joined: nothing that comes can continue what is open. */
     if (track->seen_us && start > track->seen_us + track->config.join_gap_us)
-        r = track_finish(track, context, feed, batch);
+        r = finish_run(track, context, feed, now_us);
+    if (track->seen_us == 0) {
+        track->run_us = start;
+        track->first_number = segmenter_next_id(track->segmenter);
+    }
     SegmenterWindow looked = {start, end, settled, intervals, n};
-    if (r == 0)
-        r = is_span ? segmenter_add(track->segmenter, &looked, span_sink, &span)
-                    : segmenter_add(track->segmenter, &looked, batch_sink, batch);
     track->seen_us = end;
-    return r;
+    JoinSink sink = sink_of(track, context, feed, batch);
+    return r < 0 ? r : segmenter_add(track->segmenter, &looked, join_sink, &sink);
 }
 
 static void fact_key(const Track *track, const FeedOptions *feed, char *key, size_t bytes)

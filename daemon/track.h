@@ -10,14 +10,15 @@
 
 typedef struct Track {
     char watch[EVENT_NAME_BYTES];
-    WatchConfig config;    /* as it was begun */
-    Schedule *schedule;    /* NULL: always */
-    char prefix[24];       /* of its events' ids */
-    uint64_t first_number; /* of its events' ids */
+    WatchConfig config; /* as it was begun */
+    Schedule *schedule; /* NULL: always */
+    char prefix[24];    /* of its events' ids */
     Segmenter *segmenter;
     int64_t covered_us; /* up to here windows were handed to the scheduler, or the ledger speaks */
     int64_t marked_us;  /* end of its newest mark in the ledger by this feed; 0: none */
     int64_t seen_us;    /* end of the last window that the segmenter saw; 0: none */
+    int64_t run_us;     /* begin of the first one that it saw without a hole since */
+    uint64_t first_number; /* of the ids of events since then */
     /* files */
     int64_t settled_pts_us; /* examined up to here */
     bool done;              /* examined to the end */
@@ -29,10 +30,10 @@ void track_free(Track *track, FeedContext *context);
 
 bool track_is(const Track *track, const WatchConfig *watch); /* the same, nothing changed */
 
-/* An answer: intervals of `window` to the segmenter; revisions go to the batch. What a span's job
- * sees is joined to what is known of it (track_join.h). 0 or -ENOMEM. */
+/* An answer: intervals of `window` to the segmenter; revisions go to the batch. What is final
+ * is joined to what other feeds found of it (track_join.h). 0 or -ENOMEM. */
 int track_answer(Track *track, FeedContext *context, const FeedOptions *feed, const Window *window,
-                 const TaskQuestion *answer, Batch *batch);
+                 const TaskQuestion *answer, int64_t now_us, Batch *batch);
 /* What is open becomes final. */
 int track_finish(Track *track, FeedContext *context, const FeedOptions *feed, Batch *batch);
 

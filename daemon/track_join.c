@@ -1,4 +1,4 @@
-/* Events over the edges of a span. See track_join.h. */
+/* Events over the edges of what one feed examined. See track_join.h. */
 #include "daemon/track_join.h"
 
 #include "base/log.h"
@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* An event of this very examination: its segmenter has decided about it already. */
+/* An event since the last hole: the segmenter has decided about it already. */
 static bool is_own(const Track *track, const char *id)
 {
     size_t n = strlen(track->prefix);
@@ -32,49 +32,17 @@ static IndexFilter filter_of(const char *const *camera, const char *const *watch
                          .until_us = end_us};
 }
 
-/* --- intervals --- */
-
-typedef struct Known {
-    const SpanSink *sink;
-    const SegmenterInterval *interval;
-    bool found;
-} Known;
-
-static int find_known(const Event *event, void *context)
-{
-    Known *known = context;
-    if (!is_own(known->sink->track, event->id) &&
-        covers(event, known->interval->start_us, known->interval->end_us))
-        known->found = true;
-    return 0;
-}
-
-bool span_knows(const SpanSink *sink, const SegmenterInterval *interval)
-{
-    const char *watch = sink->track->watch;
-    IndexFilter filter =
-        filter_of(&sink->feed->camera, &watch, interval->start_us, interval->end_us);
-    Known known = {sink, interval, false};
-    Error err = {0};
-    if (index_events(sink->context->index, &filter, find_known, &known, &err) < 0)
-        log_error("track", "watch=%s: %s", watch, err.text);
-    return known.found;
-}
-
-/* --- final events --- */
-
 typedef struct Join {
-    const SpanSink *sink;
-    const Event *event; /* as it was seen in the span */
+    const JoinSink *sink;
+    const Event *event; /* as this feed saw it */
     Event whole;        /* with all that it continues */
     bool part;          /* it is part of a known one */
 } Join;
 
-/* Is this known event the same one, seen from elsewhere? They overlap; or the span's edge, where
- * ours was cut, lies between them. */
+/* Is this known event the same one, seen from elsewhere? They overlap; or an edge of what was
+ * examined, where ours was cut, lies between them. */
 static bool continues(const Join *join, const Event *known)
 {
-    const FeedOptions *feed = join->sink->feed;
     const Event *event = join->event;
     int64_t join_gap_us = join->sink->track->config.join_gap_us;
     if (known->end_us >= event->start_us && known->start_us <= event->end_us)
@@ -82,11 +50,11 @@ static bool continues(const Join *join, const Event *known)
     if (known->end_us < event->start_us) {
         int64_t near_us = join_gap_us + known->end_err_us + event->start_err_us;
         return event->start_us - known->end_us <= near_us &&
-               event->start_us - feed->span_start_us <= near_us;
+               event->start_us - join->sink->from_us <= near_us;
     }
     int64_t near_us = join_gap_us + known->start_err_us + event->end_err_us;
     return known->start_us - event->end_us <= near_us &&
-           feed->span_end_us - event->end_us <= near_us;
+           join->sink->to_us - event->end_us <= near_us;
 }
 
 static int join_known(const Event *known, void *context)
@@ -128,9 +96,9 @@ static int retract_known(const Event *known, void *context)
     return 0;
 }
 
-int span_sink(const Event *event, void *context)
+int join_sink(const Event *event, void *context)
 {
-    const SpanSink *sink = context;
+    const JoinSink *sink = context;
     if (event->state != EVENT_FINAL) {
         batch_event(sink->batch, event);
         return 0;

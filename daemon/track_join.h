@@ -1,25 +1,24 @@
 /*
- * What an examination of one span of recordings finds, joined to what is known on either side of it
- * and within it: an event that goes over the span's edge is one event. Used by track.c alone.
+ * What one feed finds, joined to what another one found: an event that goes over the edge between
+ * what was examined live and what was examined from recordings is one event, whichever of them ends
+ * it last. Used by track.c alone.
  */
 #ifndef WHEN_DAEMON_TRACK_JOIN_H
 #define WHEN_DAEMON_TRACK_JOIN_H
 
 #include "daemon/track.h"
 
-/* Where the segmenter of a span's track hands out: a SegmenterSink's context. */
-typedef struct SpanSink {
+/* Where a track's segmenter hands out: a SegmenterSink's context. */
+typedef struct JoinSink {
     const Track *track;
     FeedContext *context;
     const FeedOptions *feed;
     Batch *batch;
-} SpanSink;
+    int64_t from_us, to_us; /* what the feed examined without a hole: its edges cut events */
+} JoinSink;
 
 /* A SegmenterSink: passes events on to the batch; a final one first takes over what it continues
  * (that is retracted), or is retracted itself when it is part of a known one. */
-int span_sink(const Event *event, void *sink);
-
-/* Does this interval lie within an event that was known before? */
-bool span_knows(const SpanSink *sink, const SegmenterInterval *interval);
+int join_sink(const Event *event, void *sink);
 
 #endif
