@@ -92,14 +92,17 @@ static int alpha_of(const char *path, const Config *config, const char *module, 
         return error_set(err, ENOMEM, EX_OSERR, "%s: no memory", path);
     json_object_foreach(config->alpha_pattern, pattern, value)
     {
+        if (!is_alpha(value))
+            return error_set(err, EINVAL, EX_DATAERR,
+                             "%s: alpha_pattern \"%.80s\": its alpha is not a positive number",
+                             path, pattern);
         regex_t regex;
         int r = compile_pattern(pattern, &regex);
-        if (r < 0 || !is_alpha(value))
-            return error_set(err, r < 0 ? -r : EINVAL, r == -ENOMEM ? EX_OSERR : EX_DATAERR,
+        if (r < 0)
+            return error_set(err, -r, r == -ENOMEM ? EX_OSERR : EX_DATAERR,
                              "%s: alpha_pattern \"%.80s\": %s", path, pattern,
                              r == -ENOMEM ? "no memory"
-                             : r < 0      ? "this pattern is not supported (use names of modules)"
-                                          : "its alpha is not a positive number");
+                                          : "this pattern is not supported (use names of modules)");
         const bool fits =
             regexec(&regex, module, 0, NULL, 0) == 0 || regexec(&regex, newer, 0, NULL, 0) == 0;
         regfree(&regex);
