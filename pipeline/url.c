@@ -60,7 +60,8 @@ int url_split(const char *text, Url *url, Error *err)
 {
     *url = (Url){0};
     if (!url_is_stream(text))
-        return error_set(err, EINVAL, EX_CONFIG, "url: neither rtsp:// nor rtsps://");
+        return error_set(err, EINVAL, EX_CONFIG,
+                         "url: none of rtsp://, rtsps://, http:// and https://");
     if (strlen(text) > MAX_URL_BYTES)
         return error_set(err, EINVAL, EX_CONFIG, "url: longer than %d bytes", MAX_URL_BYTES);
     const char *authority = strstr(text, "://") + 3;

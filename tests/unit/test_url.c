@@ -38,6 +38,7 @@ static void test_split(void **state)
     check("rtsp://eve:p%40ss%3Aw%2@cam/x", "rtsp://cam/x", "eve", "p@ss:w%2");
     check("rtsp://eve:a:b@c@cam/x", "rtsp://cam/x", "eve", "a:b@c");
     check("rtsp://:@[::1]:554/x", "rtsp://[::1]:554/x", "", "");
+    check("https://eve:secret@cam/live.m3u8", "https://cam/live.m3u8", "eve", "secret");
 }
 
 static void check_refused(const char *text)
@@ -53,7 +54,7 @@ static void check_refused(const char *text)
 static void test_refused(void **state)
 {
     (void)state;
-    check_refused("http://eve:secret@cam/");
+    check_refused("ftp://eve:secret@cam/");
     check_refused("rtsp://");
     check_refused("rtsp:///path");
     check_refused("rtsp://eve:secret@");
