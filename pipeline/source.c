@@ -15,6 +15,7 @@
 #include "pipeline/picture.h"
 #include "pipeline/timebase.h"
 #include "pipeline/url.h"
+#include "pipeline/watchdog.h"
 
 #include <errno.h>
 #include <gst/app/gstappsink.h>
@@ -33,6 +34,7 @@ enum { RTSP_UDP = 1, RTSP_TCP = 4, RTSP_TLS = 32 };
 /* How long a stream may give nothing but damaged pictures before they are taken as its best: one
  * with intra refresh never gives a clean start. */
 static const int64_t CLEAN_US = 5 * US_PER_S;
+static const int64_t CLOSE_LIMIT_US = 10 * US_PER_S;
 static const int64_t OPEN_LIMIT_US = 15 * US_PER_S;
 /* Data without a picture: some cameras send a key frame every 20 s only. */
 static const int64_t PICTURE_LIMIT_US = 30 * US_PER_S;
@@ -565,7 +567,12 @@ void source_close(Source *s)
 {
     if (!s)
         return;
-    gst_element_set_state(s->pipeline, GST_STATE_NULL); /* joins every thread of GStreamer's */
+    /* Joins every thread of GStreamer's. rtpjitterbuffer (1.22) may lose a wake-up when the server
+     * hangs up in the same moment; then this never comes back. */
+    Watchdog watchdog;
+    watchdog_begin(&watchdog, "closing the stream", CLOSE_LIMIT_US);
+    gst_element_set_state(s->pipeline, GST_STATE_NULL);
+    watchdog_end(&watchdog);
     SourceFrame frame;
     while (source_pull(s, &frame))
         gst_sample_unref(frame.sample);
