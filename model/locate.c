@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "model/answer.h"
+#include "model/answer_clock.h"
 #include "model/grammar.h"
 #include "model/prompt.h"
 #include "model/timeline.h"
@@ -41,6 +42,7 @@ struct Locator {
     GrammarRules *rules[2]; /* for any times, and for those within a minute */
     size_t max_tokens;
     double origin_s;            /* seconds of the first frame: the model's 00:00.00 */
+    AnswerClock clock;          /* from there */
     bool watching, short_video; /* short: below a minute */
     Asked asked[LOCATE_TOGETHER];
 
@@ -58,7 +60,7 @@ struct Locator {
     /* Of a watch; reused. */
     const uint8_t **frames;
     size_t frames_capacity;
-    double *seconds;
+    double *seconds; /* of the frames from the first, then of the grids */
     size_t seconds_capacity;
 };
 
@@ -214,14 +216,17 @@ int locator_watch(Locator *l, const LocateFrame *frames, size_t n, Error *err)
     const size_t pair = (size_t)engine_hparams(l->engine)->vision.temporal_patch;
     const size_t grids = (n + pair - 1) / pair;
     if (mem_grow((void **)&l->frames, &l->frames_capacity, n, sizeof *l->frames) < 0 ||
-        mem_grow((void **)&l->seconds, &l->seconds_capacity, grids, sizeof *l->seconds) < 0)
+        mem_grow((void **)&l->seconds, &l->seconds_capacity, n, sizeof *l->seconds) < 0)
         return no_memory(err);
-    for (size_t i = 0; i < n; i++)
-        l->frames[i] = frames[i].rgb;
     l->origin_s = frames[0].seconds;
-    l->short_video = frames[n - 1].seconds - l->origin_s < MINUTE_S;
+    for (size_t i = 0; i < n; i++) {
+        l->frames[i] = frames[i].rgb;
+        l->seconds[i] = frames[i].seconds - l->origin_s;
+    }
+    l->clock = answer_clock(l->seconds, n, pair);
+    l->short_video = l->seconds[n - 1] < MINUTE_S;
     for (size_t k = 0; k < grids; k++)
-        l->seconds[k] = frames[k * pair].seconds - l->origin_s;
+        l->seconds[k] = l->seconds[k * pair];
 
     size_t pad;
     r = encode_prompt(l, "", &pad, err);
@@ -312,8 +317,8 @@ static int read_answer(const Locator *l, const Asked *a, LocateAnswer *answer)
     for (size_t i = 0; i < parsed.n; i++) {
         const AnswerInterval *from = &parsed.intervals[i];
         LocateInterval *to = &answer->intervals[i];
-        to->start_s = l->origin_s + from->start_s;
-        to->end_s = l->origin_s + from->end_s;
+        to->start_s = l->origin_s + answer_clock_seconds(&l->clock, from->start_s);
+        to->end_s = l->origin_s + answer_clock_seconds(&l->clock, from->end_s);
         to->confidence = confidence_of(a, from->begin, from->end);
         memcpy(to->description, from->description, sizeof to->description);
     }
