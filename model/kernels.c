@@ -184,8 +184,9 @@ static void choose(void)
         else
             log_warn("kernels", "WHEN_CPU=%.16s is not generic, avx2 or avx512: ignored", forced);
     }
-    while (!(chosen = kernels_of((KernelCpu)limit)))
+    while (limit > KERNEL_GENERIC && !kernels_of((KernelCpu)limit))
         limit--;
+    chosen = kernels_of((KernelCpu)limit);
 }
 
 const KernelTable *kernels(void)
