@@ -12,6 +12,7 @@ SECOND = 1000000
 
 
 def kill(pid):
+    assert pid > 0, "it does not run"  # 0 would be this test's own group
     os.kill(pid, signal.SIGKILL)
 
 
