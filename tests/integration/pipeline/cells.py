@@ -37,7 +37,9 @@ def encode(path, count, codec, fps=10, options=(), filters="", muxing=(), first=
     command = ["ffmpeg", "-v", "error", "-nostdin", "-y", "-f", "rawvideo", "-pix_fmt", "gray", "-video_size",
                f"{WIDTH}x{HEIGHT}", "-framerate", str(fps), "-i", "pipe:0"]
     if filters:
-        command += ["-vf", filters, "-fps_mode", "passthrough", "-enc_time_base", "1:90000"]
+        # ffmpeg 7 loses the pictures' durations there: the last one would last for no time, and be cut off.
+        command += ["-vf", filters, "-fps_mode", "passthrough", "-enc_time_base", "1:90000", "-bsf:v",
+                    "setts=pts=PTS:dts=DTS:duration=if(N\\,DTS-PREV_INDTS\\,1)"]
     command += ["-c:v", codec, "-threads", "1", "-pix_fmt", "yuvj420p" if codec == "mjpeg" else "yuv420p", *options, *muxing, path]
     subprocess.run(command, input=b"".join(picture(first + i) for i in range(count)), check=True)
     return path
