@@ -120,7 +120,7 @@ static GemmWeight *random_weight(Bench *b, int n, int k)
     GemmWeight *weight = NULL;
     for (size_t i = 0; values && i < count; i++) {
         float value = random_value(b) * 0.03f;
-        kernel_f32_to_bf16(values + i, &value, 1);
+        kernels()->f32_to_bf16(values + i, &value, 1);
     }
     GemmSource source = {.n = (size_t)n, .k = (size_t)k, .values = values, .is_bf16 = true};
     if (!values || gemm_weight_new(b->dtype, GEMM_AUTO, &source, NULL, &weight) < 0)

@@ -22,16 +22,25 @@ enum {
 
 /* Scratch of one thread. */
 typedef struct Tile {
-    float *q;      /* [TILE_ROWS, d] scaled */
-    float *scores; /* [TILE_ROWS, KERNEL_BLOCK] */
-    float *sums;   /* [TILE_ROWS, padded d] */
-    float *keys;   /* [blocks][d][KERNEL_BLOCK] of a segment */
-    float *values; /* [tokens][padded d] of a segment */
-    float *block;  /* a block of the cache in f32 */
+    float *q;             /* [TILE_ROWS, d] scaled */
+    uint16_t *q_bf16;     /* the same, when keys are pairs of bf16 */
+    float *scores;        /* [TILE_ROWS, KERNEL_BLOCK] */
+    uint16_t *share_bf16; /* exp of them, when values are pairs */
+    float *sums;          /* [TILE_ROWS, padded d] */
+    void *keys;           /* of a segment, blocks as in Block */
+    void *values;
+    float *room; /* a block of the cache in f32 */
     float max[TILE_ROWS], total[TILE_ROWS];
     size_t limit[TILE_ROWS]; /* keys that the row sees: 0 .. limit - 1 */
     float *out[TILE_ROWS];
 } Tile;
+
+/* KERNEL_BLOCK keys and values: f32 [d][KERNEL_BLOCK] and [KERNEL_BLOCK][padded d], or pairs of
+ * bf16, [d / 2][KERNEL_BLOCK][2] and [KERNEL_BLOCK / 2][padded d][2]. */
+typedef struct Block {
+    const float *keys, *values;
+    const uint16_t *key_pairs, *value_pairs; /* NULL: f32 */
+} Block;
 
 struct Attention {
     Pool *pool;
@@ -61,8 +70,10 @@ int attention_new(Pool *pool, int head_dim, Attention **attention)
         t->q = mem_new_aligned(TILE_ROWS * padded, sizeof *t->q);
         t->scores = mem_new_aligned(TILE_ROWS * KERNEL_BLOCK, sizeof *t->scores);
         t->sums = mem_new_aligned(TILE_ROWS * padded, sizeof *t->sums);
-        t->block = mem_new_aligned(kv_cache_block_floats(head_dim), sizeof *t->block);
-        if (!t->q || !t->scores || !t->sums || !t->block) {
+        t->room = mem_new_aligned(kv_cache_block_floats(head_dim), sizeof *t->room);
+        t->q_bf16 = mem_new_aligned(TILE_ROWS * padded, sizeof *t->q_bf16);
+        t->share_bf16 = mem_new_aligned(TILE_ROWS * KERNEL_BLOCK, sizeof *t->share_bf16);
+        if (!t->q || !t->scores || !t->sums || !t->room || !t->q_bf16 || !t->share_bf16) {
             attention_free(a);
             return -ENOMEM;
         }
@@ -83,7 +94,9 @@ void attention_free(Attention *a)
         free(a->tiles[i].q);
         free(a->tiles[i].scores);
         free(a->tiles[i].sums);
-        free(a->tiles[i].block);
+        free(a->tiles[i].room);
+        free(a->tiles[i].q_bf16);
+        free(a->tiles[i].share_bf16);
         free(a->tiles[i].keys);
         free(a->tiles[i].values);
     }
@@ -103,15 +116,18 @@ static void tile_add(Tile *t, size_t row, const float *q, size_t d, float scale,
     t->out[row] = out;
 }
 
-/* Rows from .. to - 1 with one block of keys: those of `begin` .. begin + KERNEL_BLOCK - 1. keys
- * [d][KERNEL_BLOCK], values [KERNEL_BLOCK][padded]. */
-static void tile_block(Tile *t, size_t from, size_t to, size_t d, size_t padded, size_t begin,
-                       const float *keys, const float *values)
+/* All rows are there: their queries as the keys are. */
+static void tile_ready(Tile *t, size_t rows, size_t d, bool pairs)
+{
+    if (pairs)
+        kernels()->f32_to_bf16(t->q_bf16, t->q, rows * d);
+}
+
+/* Rows from .. to - 1: scores of keys begin .. begin + KERNEL_BLOCK - 1 -> their exp, less the
+ * running maximum; zeros for those that the row does not see. The most that one sees. */
+static size_t tile_softmax(Tile *t, size_t from, size_t to, size_t padded, size_t begin)
 {
     const KernelTable *k = kernels();
-    float *all = t->scores + from * KERNEL_BLOCK;
-    k->tile(all, KERNEL_BLOCK, t->q + from * d, d, keys, KERNEL_BLOCK, to - from, d, KERNEL_BLOCK,
-            false);
     size_t most = 0;
     for (size_t r = from; r < to; r++) {
         float *scores = t->scores + r * KERNEL_BLOCK;
@@ -132,8 +148,31 @@ static void tile_block(Tile *t, size_t from, size_t to, size_t d, size_t padded,
         }
         t->total[r] += k->exp_sum(scores, seen, t->max[r]);
     }
-    k->tile(t->sums + from * padded, padded, all, KERNEL_BLOCK, values, padded, to - from, most,
-            padded, begin > 0);
+    return most;
+}
+
+/* Rows from .. to - 1 with one block of keys: those of `begin` .. begin + KERNEL_BLOCK - 1. */
+static void tile_block(Tile *t, size_t from, size_t to, size_t d, size_t padded, size_t begin,
+                       const Block *b)
+{
+    const KernelTable *k = kernels();
+    const size_t rows = to - from;
+    float *scores = t->scores + from * KERNEL_BLOCK, *sums = t->sums + from * padded;
+    if (!b->key_pairs) {
+        k->tile(scores, KERNEL_BLOCK, t->q + from * d, d, b->keys, KERNEL_BLOCK, rows, d,
+                KERNEL_BLOCK, false);
+        const size_t most = tile_softmax(t, from, to, padded, begin);
+        k->tile(sums, padded, scores, KERNEL_BLOCK, b->values, padded, rows, most, padded,
+                begin > 0);
+        return;
+    }
+    uint16_t *share = t->share_bf16 + from * KERNEL_BLOCK;
+    k->tile_pairs(scores, KERNEL_BLOCK, t->q_bf16 + from * d, d, b->key_pairs, KERNEL_BLOCK, rows,
+                  d, KERNEL_BLOCK, false);
+    const size_t most = tile_softmax(t, from, to, padded, begin);
+    k->f32_to_bf16(share, scores, rows * KERNEL_BLOCK);
+    k->tile_pairs(sums, padded, share, KERNEL_BLOCK, b->value_pairs, padded, rows,
+                  (most + 1) / 2 * 2, padded, begin > 0);
 }
 
 static void tile_end(Tile *t, size_t rows, size_t d, size_t padded)
@@ -156,6 +195,7 @@ typedef struct Causal {
     size_t q_stride, out_stride, n, d, padded, kv_heads;
     size_t group, parts, tokens, tiles; /* queries a key head; cuts of that; tokens a tile */
     float scale;
+    bool pairs;
 } Causal;
 
 /* Blocks of keys from `begin` to `end` of one cache, for the tile's rows from .. to - 1. */
@@ -163,9 +203,12 @@ static void causal_blocks(const Causal *c, Tile *t, const KvCache *cache, size_t
                           size_t to, size_t begin, size_t end)
 {
     for (size_t key = begin; key < end; key += KERNEL_BLOCK) {
-        const float *keys, *values;
-        kv_cache_block(cache, c->layer, (int)head, key, t->block, &keys, &values);
-        tile_block(t, from, to, c->d, c->padded, key, keys, values);
+        Block b = {0};
+        if (c->pairs)
+            kv_cache_block_pairs(cache, c->layer, (int)head, key, &b.key_pairs, &b.value_pairs);
+        else
+            kv_cache_block(cache, c->layer, (int)head, key, t->room, &b.keys, &b.values);
+        tile_block(t, from, to, c->d, c->padded, key, &b);
     }
 }
 
@@ -195,6 +238,7 @@ static void causal_tile(void *user, size_t item, int thread)
                      s_of->first + (i - at) + 1, c->out + i * c->out_stride + column);
         }
     }
+    tile_ready(t, rows, c->d, c->pairs);
     causal_blocks(c, t, s->cache, head, 0, rows, 0, c->shared);
     for (size_t row = 0; row < rows; s++) {
         size_t last = s_begin + s->n < end ? s_begin + s->n : end;
@@ -232,7 +276,6 @@ void attention_causal(Attention *a, const AttentionQueries *sequences, size_t n_
     const KvCache *cache = sequences[0].cache;
     Causal c = {.tiles_of = a->tiles,
                 .sequences = sequences,
-
                 .shared = shared_tokens(sequences, n_sequences),
                 .layer = layer,
                 .q = q,
@@ -243,18 +286,19 @@ void attention_causal(Attention *a, const AttentionQueries *sequences, size_t n_
                 .padded = cache->padded,
                 .kv_heads = (size_t)cache->kv_heads,
                 .group = (size_t)heads / (size_t)cache->kv_heads,
-                .scale = 1.0f / sqrtf((float)cache->head_dim)};
-    size_t pairs = 0;
+                .scale = 1.0f / sqrtf((float)cache->head_dim),
+                .pairs = cache->dtype == KV_BF16 && kernels()->tile_pairs};
+    size_t scores = 0;
     for (size_t i = 0; i < n_sequences; i++) {
         c.n += sequences[i].n;
-        pairs += (sequences[i].first + sequences[i].n) * sequences[i].n;
+        scores += (sequences[i].first + sequences[i].n) * sequences[i].n;
     }
     c.tokens = c.group < TILE_ROWS ? TILE_ROWS / c.group : 1;
     c.tiles = (c.n + c.tokens - 1) / c.tokens;
     /* A group of more queries than a tile has rows is cut. */
     c.parts = (c.group + TILE_ROWS - 1) / TILE_ROWS;
     size_t items = c.tiles * c.kv_heads * c.parts;
-    if (pairs * (size_t)heads * c.d < PARALLEL_MACS)
+    if (scores * (size_t)heads * c.d < PARALLEL_MACS)
         run_alone(items, causal_tile, &c);
     else
         pool_run(a->pool, items, causal_tile, &c);
@@ -270,8 +314,8 @@ static int segment_room(Attention *a, size_t tokens, size_t d)
         Tile *t = &a->tiles[i];
         free(t->keys);
         free(t->values);
-        t->keys = mem_new_aligned(blocks * d, sizeof *t->keys);
-        t->values = mem_new_aligned(blocks * padded_of(d), sizeof *t->values);
+        t->keys = mem_new_aligned(blocks * d, sizeof(float));
+        t->values = mem_new_aligned(blocks * padded_of(d), sizeof(float));
         if (!t->keys || !t->values) {
             a->segment_tokens = 0;
             return -ENOMEM;
@@ -287,14 +331,34 @@ static void segment_pack(Tile *t, const float *keys, const float *values, size_t
                          size_t d, size_t padded)
 {
     size_t room = (n + KERNEL_BLOCK - 1) / KERNEL_BLOCK * KERNEL_BLOCK;
+    float *to_keys = t->keys, *to_values = t->values;
     for (size_t i = 0; i < room; i++) {
-        float *column = t->keys + i / KERNEL_BLOCK * d * KERNEL_BLOCK + i % KERNEL_BLOCK;
+        float *column = to_keys + i / KERNEL_BLOCK * d * KERNEL_BLOCK + i % KERNEL_BLOCK;
         for (size_t j = 0; j < d; j++)
             column[j * KERNEL_BLOCK] = i < n ? keys[i * stride + j] : 0;
-        float *row = t->values + i * padded;
+        float *row = to_values + i * padded;
         if (i < n)
             memcpy(row, values + i * stride, d * sizeof *row);
         memset(row + (i < n ? d : 0), 0, (padded - (i < n ? d : 0)) * sizeof *row);
+    }
+}
+
+/* The same in pairs of bf16. */
+static void segment_pack_pairs(Tile *t, const float *keys, const float *values, size_t stride,
+                               size_t n, size_t d, size_t padded)
+{
+    size_t room = (n + KERNEL_BLOCK - 1) / KERNEL_BLOCK * KERNEL_BLOCK;
+    uint16_t *to_keys = t->keys, *to_values = t->values;
+    for (size_t i = 0; i < room; i++) {
+        uint16_t *column = to_keys + i / KERNEL_BLOCK * d * KERNEL_BLOCK + i % KERNEL_BLOCK * 2;
+        uint16_t *row = to_values + i / 2 * padded * 2 + i % 2;
+        for (size_t j = 0; j < d; j++) {
+            column[j / 2 * KERNEL_BLOCK * 2 + j % 2] =
+                i < n ? kernel_to_bf16(keys[i * stride + j]) : 0;
+            row[j * 2] = i < n ? kernel_to_bf16(values[i * stride + j]) : 0;
+        }
+        for (size_t j = d; j < padded; j++)
+            row[j * 2] = 0;
     }
 }
 
@@ -304,7 +368,18 @@ typedef struct Segments {
     const int32_t *begins;
     float *out;
     size_t heads, d;
+    bool pairs;
 } Segments;
+
+/* The packed block that begins with key `key`. */
+static Block segment_block(const Tile *t, size_t key, size_t d, size_t padded, bool pairs)
+{
+    if (pairs)
+        return (Block){.key_pairs = (const uint16_t *)t->keys + key * d,
+                       .value_pairs = (const uint16_t *)t->values + key * padded};
+    return (Block){.keys = (const float *)t->keys + key * d,
+                   .values = (const float *)t->values + key * padded};
+}
 
 /* One head of one segment. */
 static void segment_head(void *user, size_t item, int thread)
@@ -316,22 +391,27 @@ static void segment_head(void *user, size_t item, int thread)
     size_t segment = item / s->heads, at = item % s->heads * d;
     size_t begin = (size_t)s->begins[segment], n = (size_t)s->begins[segment + 1] - begin;
     const float *rows = s->qkv + begin * stride + at;
-    segment_pack(t, rows + width, rows + 2 * width, stride, n, d, padded);
+    (s->pairs ? segment_pack_pairs : segment_pack)(t, rows + width, rows + 2 * width, stride, n, d,
+                                                   padded);
     for (size_t i = 0; i < n; i += TILE_ROWS) {
         size_t count = n - i < TILE_ROWS ? n - i : TILE_ROWS;
         for (size_t j = 0; j < count; j++)
             tile_add(t, j, rows + (i + j) * stride, d, scale, n,
                      s->out + (begin + i + j) * width + at);
-        for (size_t key = 0; key < n; key += KERNEL_BLOCK)
-            tile_block(t, 0, count, d, padded, key, t->keys + key * d, t->values + key * padded);
+        tile_ready(t, count, d, s->pairs);
+        for (size_t key = 0; key < n; key += KERNEL_BLOCK) {
+            const Block b = segment_block(t, key, d, padded, s->pairs);
+            tile_block(t, 0, count, d, padded, key, &b);
+        }
         tile_end(t, count, d, padded);
     }
 }
 
 int attention_segments(Attention *a, const float *qkv, const int32_t *begins, size_t n_segments,
-                       int heads, int head_dim, float *out)
+                       int heads, int head_dim, bool bf16, float *out)
 {
     Segments s = {.tiles_of = a->tiles,
+                  .pairs = bf16 && kernels()->tile_pairs && head_dim % 2 == 0,
                   .qkv = qkv,
                   .begins = begins,
                   .out = out,

@@ -1,6 +1,8 @@
 /*
  * softmax(q k^T / sqrt(d)) v without ever holding the scores of more than one block of keys: blocks
- * of KERNEL_BLOCK keys, running maximum and sum (flash attention), f32.
+ * of KERNEL_BLOCK keys, running maximum and sum (flash attention). In f32; where keys and values are
+ * bf16 and the CPU multiplies that, queries and the weights of values are rounded to it too, and
+ * sums are f32.
  *
  * A row's result depends only on its query and its keys, never on what else is computed with it or
  * by how many threads: to the last bit. An Attention is the scratch of one timeline's thread.
@@ -11,6 +13,7 @@
 #include "model/kv_cache.h"
 #include "model/pool.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -36,8 +39,9 @@ void attention_causal(Attention *attention, const AttentionQueries *sequences, s
 
 /* Segments of patches, each over itself: rows begins[i] .. begins[i + 1] - 1 of qkv
  * [n, 3 * heads * head_dim] (q, k, v of all heads side by side). out [n, heads * head_dim]. Rows of
- * other segments are not touched. -ENOMEM. */
+ * other segments are not touched. bf16: keys and values may be rounded, where that is faster.
+ * -ENOMEM. */
 int attention_segments(Attention *attention, const float *qkv, const int32_t *begins,
-                       size_t n_segments, int heads, int head_dim, float *out);
+                       size_t n_segments, int heads, int head_dim, bool bf16, float *out);
 
 #endif

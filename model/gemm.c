@@ -21,18 +21,19 @@ const char *gemm_description(void)
 static bool is_packed(GemmDtype dtype, GemmLayout layout)
 {
     return layout == GEMM_ONEDNN ||
-           (layout == GEMM_AUTO && dtype == GEMM_BF16 && onednn_multiplies_bf16());
+           (layout == GEMM_AUTO && dtype == GEMM_BF16 && false);
 }
 
 static PanelsKind kind_of(GemmDtype dtype, bool source_is_bf16)
 {
+    const GemmKernels *k = kernels()->gemm;
     switch (dtype) {
     case GEMM_INT8:
-        return PANELS_S8;
+        return k->few_dot_u8 ? PANELS_U8 : PANELS_S8;
     case GEMM_INT4:
         return PANELS_Q4;
     case GEMM_BF16:
-        return PANELS_BF16;
+        return k->few_dot_bf16 ? PANELS_PAIRS : PANELS_BF16;
     default:
         return source_is_bf16 ? PANELS_BF16 : PANELS_F32;
     }
@@ -42,10 +43,12 @@ size_t gemm_estimate_bytes(GemmDtype dtype, size_t values, bool source_is_bf16)
 {
     switch (kind_of(dtype, source_is_bf16)) {
     case PANELS_S8:
+    case PANELS_U8:
         return values;
     case PANELS_Q4:
         return values / 2 + values / KERNEL_GROUP * sizeof(uint16_t);
     case PANELS_BF16:
+    case PANELS_PAIRS:
         return values * sizeof(uint16_t);
     default:
         return values * sizeof(float);

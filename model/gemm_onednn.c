@@ -155,8 +155,7 @@ const char *onednn_version(void)
 
 bool onednn_multiplies_bf16(void)
 {
-    __builtin_cpu_init();
-    return kernels()->cpu == KERNEL_AVX512 && __builtin_cpu_supports("avx512bf16");
+    return kernels()->cpu == KERNEL_AVX512_BF16;
 }
 
 /* --- weights --- */
@@ -515,7 +514,7 @@ static int run_bucket(Gemm *gemm, const OnednnWeight *w, const float *x, size_t 
             return -ENOMEM;
         in = g->x.data;
         if (w->is_bf16)
-            kernel_f32_to_bf16(in, x, m * w->k);
+            kernels()->f32_to_bf16(in, x, m * w->k);
         else
             memcpy(in, x, m * w->k * one);
         memset((char *)in + m * w->k * one, 0, (rows - m) * w->k * one);

@@ -1,8 +1,10 @@
 /*
  * Products with weights in panels. Many rows: units of GROUP_COLUMNS columns; for each piece of k
- * the unit's weights are widened into the thread's scratch (256 KB, for L2), and rows go over them
- * a tile at a time (24 KB of input, for L1).
+ * the unit's weights (256 KB, for L2) are widened into the thread's scratch, or used as they are
+ * where the CPU multiplies them so (half as many), and rows go over them a tile at a time (24 KB of
+ * input, for L1).
  */
+#include "model/gemm_inputs.h"
 #include "model/gemm_private.h"
 #include "model/kernels.h"
 
@@ -29,104 +31,19 @@ typedef struct Job {
     const float *x;
     float *y;
     size_t m, groups, rows; /* groups of columns; rows of a unit */
-    /* PANELS_S8, PANELS_Q4: the inputs as integers, `interleave` rows together */
-    size_t interleave, steps;
-    int16_t *s16;         /* [m'][steps] */
-    int8_t *s8;           /* [m'][steps] */
-    int32_t *offset;      /* [m'][steps / 32] */
-    float *row_scale;     /* [m'], of int4 [m'][steps / 32] */
-    int8_t *line;         /* [threads][steps] */
-    size_t m_interleaved; /* m' */
+    size_t threads;
+    GemmInputs in;          /* where x is not used as it is */
 } Job;
 
-/* --- inputs as integers --- */
-
-static float factor_of(float largest, float *scale)
+static bool is_float(PanelsKind kind)
 {
-    if (!(largest < INFINITY)) {
-        *scale = NAN; /* stays one through the product */
-        return 0;
-    }
-    *scale = largest / 127.0f;
-    return largest > 1e-30f ? 127.0f / largest : 0;
+    return kind == PANELS_F32 || kind == PANELS_BF16;
 }
 
-static void round_row_s8(const Job *job, size_t row, int8_t *line)
+/* Weights that the kernels take as they are packed. */
+static bool is_direct(PanelsKind kind)
 {
-    const size_t k = job->w->k, r = row % job->interleave;
-    int16_t *out = job->s16 + row / job->interleave * job->interleave * job->steps;
-    float scale = 0;
-    memset(line, 0, job->steps);
-    if (row < job->m) {
-        const float *x = job->x + row * k;
-        float factor = factor_of(job->k->largest(x, k), &scale);
-        if (factor > 0)
-            job->k->round_s8(line, x, k, factor);
-    }
-    job->row_scale[row] = scale;
-    for (size_t i = 0; i < job->steps; i += 2) {
-        int16_t pair[2] = {line[i], line[i + 1]};
-        memcpy(out + (i / 2 * job->interleave + r) * 2, pair, sizeof pair);
-    }
-}
-
-static void round_row_q4(const Job *job, size_t row, int8_t *line)
-{
-    const size_t k = job->w->k, r = row % job->interleave, groups = job->steps / KERNEL_GROUP;
-    const size_t first = row / job->interleave * job->interleave;
-    int8_t *out = job->s8 + first * job->steps;
-    memset(line, 0, job->steps);
-    for (size_t g = 0; g < groups; g++) {
-        const size_t from = g * KERNEL_GROUP, n = k - from < KERNEL_GROUP ? k - from : KERNEL_GROUP;
-        float scale = 0;
-        if (row < job->m) {
-            const float *x = job->x + row * k + from;
-            float factor = factor_of(job->k->largest(x, n), &scale);
-            if (factor > 0)
-                job->k->round_s8(line + from, x, n, factor);
-        }
-        int16_t sums[2] = {0, 0};
-        for (size_t i = from; i < from + KERNEL_GROUP; i++)
-            sums[i % 4 / 2] = (int16_t)(sums[i % 4 / 2] - 8 * line[i]);
-        const size_t at = first * groups + g * job->interleave + r;
-        memcpy(job->offset + at, sums, sizeof sums);
-        job->row_scale[at] = scale;
-    }
-    for (size_t i = 0; i < job->steps; i += 4)
-        memcpy(out + (i / 4 * job->interleave + r) * 4, line + i, 4);
-}
-
-static void round_rows(void *user, size_t item, int thread)
-{
-    const Job *job = user;
-    int8_t *line = job->line + (size_t)thread * job->steps;
-    for (size_t r = item * job->interleave; r < (item + 1) * job->interleave; r++) {
-        if (job->w->kind == PANELS_S8)
-            round_row_s8(job, r, line);
-        else
-            round_row_q4(job, r, line);
-    }
-}
-
-static int round_inputs(Gemm *g, Job *job, size_t interleave)
-{
-    const size_t steps = job->w->steps, groups = steps / KERNEL_GROUP;
-    const size_t m = (job->m + interleave - 1) / interleave * interleave;
-    const bool s8 = job->w->kind == PANELS_S8;
-    const size_t scales = s8 ? m : m * groups, offsets = s8 ? 0 : m * groups;
-    const size_t line = (size_t)pool_threads(g->pool) * steps;
-    const size_t values = m * steps * (s8 ? sizeof(int16_t) : 1);
-    if (!gemm_scratch_need(&g->inputs, (scales + offsets) * 4 + values + line))
-        return -ENOMEM;
-    job->interleave = interleave;
-    job->steps = steps;
-    job->row_scale = g->inputs.data;
-    job->offset = (int32_t *)(job->row_scale + scales);
-    job->s16 = (int16_t *)(job->offset + offsets);
-    job->s8 = (int8_t *)job->s16;
-    job->line = job->s8 + values;
-    pool_run(g->pool, m / interleave, round_rows, job);
-    return 0;
+    return kind == PANELS_PAIRS || kind == PANELS_U8;
 }
 
 /* --- many rows --- */
@@ -174,34 +91,68 @@ static void widen(const Job *job, size_t column, size_t columns, size_t at, size
                     scale + g * KERNEL_PANEL, KERNEL_PANEL);
             break;
         }
+        case PANELS_PAIRS:
+        case PANELS_U8: /* is_direct */
+            break;
         }
     }
 }
 
+/* The weights of a tile's columns. */
+typedef struct TileWeights {
+    const void *values;  /* widened, or the first panel's at this piece of k */
+    size_t panel;        /* is_direct: elements from the first panel's to the second's */
+    const float *scales; /* PANELS_Q4 */
+} TileWeights;
+
 /* y [tile_rows, tile_width] of input rows from `row` on; steps at .. at + n - 1. x: the first of
  * them, where inputs are floats. */
-static void tile(const Job *job, const float *x, size_t row, const char *wide, const float *scales,
-                 size_t at, size_t n, float *y, size_t y_stride)
+static void tile(const Job *job, const float *x, size_t row, const TileWeights *w, size_t at,
+                 size_t n, float *y, size_t y_stride)
 {
     const GemmKernels *k = job->k;
-    const size_t rows = job->interleave, groups = job->steps / KERNEL_GROUP;
+    const GemmInputs *in = &job->in;
+    const size_t rows = in->interleave, groups = in->steps / KERNEL_GROUP;
     switch (job->w->kind) {
     case PANELS_F32:
     case PANELS_BF16:
-        k->tile_f32(y, y_stride, x, job->w->k, (const float *)wide, n, at == 0);
+        k->tile_f32(y, y_stride, x, job->w->k, w->values, n, at == 0);
+        break;
+    case PANELS_PAIRS:
+        k->tile_dot_bf16(y, y_stride, in->bf16 + row * in->steps + at * rows, w->values, w->panel,
+                         n, at == 0);
         break;
     case PANELS_S8:
-        k->tile_s8((int32_t *)y, y_stride, job->s16 + row * job->steps + at * rows,
-                   (const int16_t *)wide, n, at == 0);
+        k->tile_s8((int32_t *)y, y_stride, in->s16 + row * in->steps + at * rows, w->values, n,
+                   at == 0);
+        break;
+    case PANELS_U8:
+        k->tile_dot_u8((int32_t *)y, y_stride, in->s8 + row * in->steps + at * rows,
+                       in->offset + row, w->values, w->panel, n, at == 0);
         break;
     case PANELS_Q4: {
         const size_t group = row * groups + at / KERNEL_GROUP * rows;
-        KernelQ4Rows in = {job->s8 + row * job->steps + at * rows, job->offset + group,
-                           job->row_scale + group};
-        k->tile_q4(y, y_stride, &in, (const uint8_t *)wide, scales, n / KERNEL_GROUP, at == 0);
+        KernelQ4Rows of = {in->s8 + row * in->steps + at * rows, in->offset + group,
+                           in->row_scale + group};
+        k->tile_q4(y, y_stride, &of, w->values, w->scales, n / KERNEL_GROUP, at == 0);
         break;
     }
     }
+}
+
+/* The tile at columns `column`: of the unit's scratch (unit_column behind its begin), or packed. */
+static TileWeights tile_weights(const Job *job, const char *wide, const float *scales,
+                                size_t column, size_t unit_column, size_t at)
+{
+    const Panels *w = job->w;
+    if (!is_direct(w->kind))
+        return (TileWeights){.values = wide + unit_column * COLUMN_BYTES,
+                             .scales = scales + unit_column * (COLUMN_BYTES / KERNEL_GROUP)};
+    const size_t panel = column / KERNEL_PANEL, one = w->kind == PANELS_PAIRS ? 2 : 1;
+    /* Without a second panel the first is taken twice, and the second half's sums dropped. */
+    return (TileWeights){.values = (const char *)w->values +
+                                   (panel * w->panel + at * KERNEL_PANEL) * one,
+                         .panel = panel + 1 < w->panels ? w->panel : 0};
 }
 
 static void finish(const Job *job, size_t row, size_t rows, size_t column, size_t columns)
@@ -209,10 +160,39 @@ static void finish(const Job *job, size_t row, size_t rows, size_t column, size_
     const Panels *w = job->w;
     for (size_t r = row; r < row + rows; r++) {
         float *y = job->y + r * w->n + column;
-        if (w->kind == PANELS_S8)
-            job->k->finish_s8(y, columns, job->row_scale[r], w->scale + column);
+        if (w->kind == PANELS_S8 || w->kind == PANELS_U8)
+            job->k->finish_s8(y, columns, job->in.row_scale[r], w->scale + column);
         if (w->bias)
             kernels()->add(y, w->bias + column, columns);
+    }
+}
+
+/* Bytes of a panel's step. */
+static size_t step_bytes(PanelsKind kind)
+{
+    switch (kind) {
+    case PANELS_F32:
+        return KERNEL_PANEL * sizeof(float);
+    case PANELS_BF16:
+    case PANELS_PAIRS:
+        return KERNEL_PANEL * sizeof(uint16_t);
+    case PANELS_Q4:
+        return KERNEL_PANEL / 2;
+    default:
+        return KERNEL_PANEL;
+    }
+}
+
+/* Asks for slice `part` of `parts` of the weights at `column`, steps at .. at + n - 1: what comes
+ * next is on its way from memory while the present is used. */
+static void fetch(const Panels *w, size_t column, size_t at, size_t n, size_t part, size_t parts)
+{
+    const size_t step = step_bytes(w->kind), bytes = n * step, first = column / KERNEL_PANEL;
+    const size_t from = bytes * part / parts / 64 * 64, to = bytes * (part + 1) / parts / 64 * 64;
+    for (size_t p = first; p < first + GROUP_COLUMNS / KERNEL_PANEL && p < w->panels; p++) {
+        const char *panel = (const char *)w->values + (p * w->steps + at) * step;
+        for (size_t i = from; i < to; i += 64)
+            __builtin_prefetch(panel + i, 0, 2);
     }
 }
 
@@ -225,8 +205,9 @@ static void unit(void *user, size_t item, int thread)
     const size_t columns = w->n - column < GROUP_COLUMNS ? w->n - column : GROUP_COLUMNS;
     const size_t to = job->m - row < job->rows ? job->m : row + job->rows;
     const size_t whole = (columns + width - 1) / width * width;
-    const bool floats = w->kind == PANELS_F32 || w->kind == PANELS_BF16;
-    const size_t piece = floats ? COLUMN_BYTES / 4 : COLUMN_BYTES / (w->kind == PANELS_S8 ? 2 : 1);
+    const bool floats = is_float(w->kind), bytes = w->kind == PANELS_U8 || w->kind == PANELS_Q4;
+    /* Inputs of 12 rows are 24 KB then. */
+    const size_t piece = COLUMN_BYTES / (floats ? 4 : bytes ? 1 : 2) / (is_direct(w->kind) ? 2 : 1);
     const size_t steps = floats ? w->k : w->steps;
     char *wide = job->wide[thread].data;
     float *scales = (float *)(wide + COLUMN_BYTES * GROUP_COLUMNS);
@@ -235,8 +216,14 @@ static void unit(void *user, size_t item, int thread)
 
     for (size_t at = 0; at < steps; at += piece) {
         const size_t n = steps - at < piece ? steps - at : piece;
-        widen(job, column, whole, at, n, wide, w->kind == PANELS_Q4 ? scales : NULL);
+        const bool last = at + n == steps;
+        const size_t next_column = last ? column + job->threads * GROUP_COLUMNS : column;
+        const size_t next_at = last ? 0 : at + n;
+        const size_t next_n = steps - next_at < piece ? steps - next_at : piece;
+        if (!is_direct(w->kind))
+            widen(job, column, whole, at, n, wide, w->kind == PANELS_Q4 ? scales : NULL);
         for (size_t r = row; r < to; r += R) {
+            fetch(w, next_column, next_at, next_n, (r - row) / R, (to - row + R - 1) / R);
             const size_t rows = to - r < R ? to - r : R;
             const float *x = job->x + r * w->k + at;
             if (floats && rows < R) {
@@ -245,24 +232,23 @@ static void unit(void *user, size_t item, int thread)
                     memcpy(padded + i * n, x + (i < rows ? i : 0) * w->k, n * sizeof *x);
             }
             for (size_t c = 0; c < columns; c += width) {
-                const char *tile_w = wide + c * COLUMN_BYTES;
-                const float *tile_s = scales + c * (COLUMN_BYTES / KERNEL_GROUP);
+                const TileWeights tile_w = tile_weights(job, wide, scales, column + c, c, at);
                 float *y = job->y + r * w->n + column + c;
                 const size_t inside = columns - c < width ? columns - c : width;
                 if (rows == R && inside == width) {
-                    tile(job, x, r, tile_w, tile_s, at, n, y, w->n);
+                    tile(job, x, r, &tile_w, at, n, y, w->n);
                     continue;
                 }
                 for (size_t i = 0; at > 0 && i < rows; i++)
                     memcpy(part + i * width, y + i * w->n, inside * sizeof *y);
                 if (floats && rows < R)
-                    job->k->tile_f32(part, width, padded, n, (const float *)tile_w, n, at == 0);
+                    job->k->tile_f32(part, width, padded, n, tile_w.values, n, at == 0);
                 else
-                    tile(job, x, r, tile_w, tile_s, at, n, part, width);
+                    tile(job, x, r, &tile_w, at, n, part, width);
                 for (size_t i = 0; i < rows; i++)
                     memcpy(y + i * w->n, part + i * width, inside * sizeof *y);
             }
-            if (at + n == steps)
+            if (last)
                 finish(job, r, rows, column, columns);
         }
     }
@@ -272,10 +258,7 @@ static int run_many(Gemm *g, Job *job)
 {
     const Panels *w = job->w;
     const size_t R = job->k->tile_rows;
-    int r = 0;
-    job->interleave = R;
-    if (w->kind == PANELS_S8 || w->kind == PANELS_Q4)
-        r = round_inputs(g, job, R);
+    int r = gemm_inputs_wanted(w->kind) ? gemm_inputs_make(g, w, job->x, job->m, R, &job->in) : 0;
     const size_t bytes = COLUMN_BYTES * GROUP_COLUMNS +
                          COLUMN_BYTES / KERNEL_GROUP * GROUP_COLUMNS * sizeof(float) +
                          KERNEL_TILE_ROWS * COLUMN_BYTES;
@@ -285,6 +268,7 @@ static int run_many(Gemm *g, Job *job)
     if (r < 0)
         return r;
     job->wide = g->wide;
+    job->threads = (size_t)pool_threads(g->pool);
     job->groups = (w->n + GROUP_COLUMNS - 1) / GROUP_COLUMNS;
     size_t pieces = (UNITS + job->groups - 1) / job->groups;
     job->rows = (job->m + pieces - 1) / pieces;
@@ -300,24 +284,31 @@ static void few_of(const Job *job, float *y, size_t y_stride, size_t from, size_
 {
     const GemmKernels *k = job->k;
     const Panels *w = job->w;
-    const size_t groups = w->steps / KERNEL_GROUP;
+    const GemmInputs *in = &job->in;
+    const size_t groups = w->steps / KERNEL_GROUP, m = job->m, steps = w->steps;
     switch (w->kind) {
     case PANELS_F32:
-        k->few_f32(y, y_stride, job->x, w->k, job->m, w->values, w->panel, w->k, from, to);
+        k->few_f32(y, y_stride, job->x, w->k, m, w->values, w->panel, w->k, from, to);
         break;
     case PANELS_BF16:
-        k->few_bf16(y, y_stride, job->x, w->k, job->m, w->values, w->panel, w->k, from, to);
+        k->few_bf16(y, y_stride, job->x, w->k, m, w->values, w->panel, w->k, from, to);
+        break;
+    case PANELS_PAIRS:
+        k->few_dot_bf16(y, y_stride, in->bf16, steps, m, w->values, w->panel, steps, from, to);
         break;
     case PANELS_S8:
-        k->few_s8((int32_t *)y, y_stride, job->s16, w->steps, job->m, w->values, w->panel, w->steps,
-                  from, to);
+        k->few_s8((int32_t *)y, y_stride, in->s16, steps, m, w->values, w->panel, steps, from, to);
+        break;
+    case PANELS_U8:
+        k->few_dot_u8((int32_t *)y, y_stride, in->s8, steps, in->offset, m, w->values, w->panel,
+                      steps, from, to);
         break;
     case PANELS_Q4: {
         KernelQ4Rows x[KERNEL_FEW];
-        for (size_t r = 0; r < job->m; r++)
-            x[r] = (KernelQ4Rows){job->s8 + r * w->steps, job->offset + r * groups,
-                                  job->row_scale + r * groups};
-        k->few_q4(y, y_stride, x, job->m, w->values, w->group_scale, groups, from, to);
+        for (size_t r = 0; r < m; r++)
+            x[r] = (KernelQ4Rows){in->s8 + r * steps, in->offset + r * groups,
+                                  in->row_scale + r * groups};
+        k->few_q4(y, y_stride, x, m, w->values, w->group_scale, groups, from, to);
         break;
     }
     }
@@ -347,9 +338,7 @@ static void few_panels(void *user, size_t item, int thread)
 static int run_few(Gemm *g, Job *job)
 {
     const Panels *w = job->w;
-    int r = 0;
-    if (w->kind == PANELS_S8 || w->kind == PANELS_Q4)
-        r = round_inputs(g, job, 1);
+    int r = gemm_inputs_wanted(w->kind) ? gemm_inputs_make(g, w, job->x, job->m, 1, &job->in) : 0;
     if (r < 0)
         return r;
     job->rows = w->n * w->k < FEW_PARALLEL ? w->panels : FEW_PANELS;

@@ -115,6 +115,19 @@ static void plain_bf16_to_f32(float *y, const uint16_t *x, size_t n)
         y[i] = kernel_bf16(x[i]);
 }
 
+static void plain_pairs_to_f32(float *y, const uint16_t *x, size_t rows, size_t columns)
+{
+    for (size_t i = 0; i < rows; i++)
+        for (size_t j = 0; j < columns; j++)
+            y[i * columns + j] = kernel_bf16(x[(i / 2 * columns + j) * 2 + i % 2]);
+}
+
+static void plain_f32_to_bf16(uint16_t *y, const float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        y[i] = kernel_to_bf16(x[i]);
+}
+
 static void plain_s8_scale(float *y, const int8_t *x, float scale, size_t n)
 {
     for (size_t i = 0; i < n; i++)
@@ -141,12 +154,21 @@ static const KernelTable kernels_plain = {
     .panels_f32 = plain_panels_f32,
     .panels_bf16 = plain_panels_bf16,
     .bf16_to_f32 = plain_bf16_to_f32,
+    .pairs_to_f32 = plain_pairs_to_f32,
+    .f32_to_bf16 = plain_f32_to_bf16,
     .s8_scale = plain_s8_scale,
     .s8_mul = plain_s8_mul,
     .gemm = &gemm_kernels_plain,
 };
 
 /* --- the choice --- */
+
+static bool has_avx512(void)
+{
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("fma");
+}
 
 const KernelTable *kernels_of(KernelCpu cpu)
 {
@@ -158,10 +180,13 @@ const KernelTable *kernels_of(KernelCpu cpu)
         return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? &kernels_avx2
                                                                                : NULL;
     case KERNEL_AVX512:
-        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-                       __builtin_cpu_supports("fma")
-                   ? &kernels_avx512
+        return has_avx512() ? &kernels_avx512 : NULL;
+    case KERNEL_AVX512_VNNI:
+        return has_avx512() && __builtin_cpu_supports("avx512vnni") ? &kernels_avx512_vnni : NULL;
+    case KERNEL_AVX512_BF16:
+        return has_avx512() && __builtin_cpu_supports("avx512vnni") &&
+                       __builtin_cpu_supports("avx512bf16")
+                   ? &kernels_avx512_bf16
                    : NULL;
     default:
         return NULL;
@@ -172,7 +197,8 @@ static const KernelTable *chosen;
 
 static void choose(void)
 {
-    static const char *const names[KERNEL_CPUS] = {"generic", "avx2", "avx512"};
+    static const char *const names[KERNEL_CPUS] = {"generic", "avx2", "avx512", "avx512vnni",
+                                                  "avx512bf16"};
     const char *forced = getenv("WHEN_CPU");
     int limit = KERNEL_CPUS - 1;
     if (forced && forced[0]) {
@@ -182,7 +208,8 @@ static void choose(void)
         if (i < KERNEL_CPUS)
             limit = i;
         else
-            log_warn("kernels", "WHEN_CPU=%.16s is not generic, avx2 or avx512: ignored", forced);
+            log_warn("kernels", "WHEN_CPU=%.16s is not generic, avx2, avx512, avx512vnni or avx512bf16: ignored",
+                     forced);
     }
     while (limit > KERNEL_GENERIC && !kernels_of((KernelCpu)limit))
         limit--;
@@ -197,17 +224,6 @@ const KernelTable *kernels(void)
 }
 
 /* --- those that have one version --- */
-
-void kernel_f32_to_bf16(uint16_t *y, const float *x, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        uint32_t bits;
-        memcpy(&bits, x + i, sizeof bits);
-        uint32_t rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
-        bool nan = (bits & 0x7fffffff) > 0x7f800000;
-        y[i] = (uint16_t)(nan ? bits >> 16 | 0x40 : rounded);
-    }
-}
 
 void kernel_gelu(float *x, size_t n)
 {

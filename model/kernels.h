@@ -1,8 +1,8 @@
 /*
  * The small loops: everything between the large products of gemm.h. Each has a plain C version,
  * which is the definition, and versions for AVX2 + FMA and AVX-512 of one source (kernels_body.h).
- * Which is taken is decided once, at run time; WHEN_CPU=generic|avx2|avx512 in the environment
- * forces it down (never up) for tests.
+ * Which is taken is decided once, at run time; WHEN_CPU=generic|avx2|avx512|avx512vnni|
+ * avx512bf16 in the environment forces it down (never up) for tests.
  *
  * All arithmetic is f32. Results of a kernel do not depend on how rows are grouped into calls, so
  * that a token's values are the same whatever it was computed together with.
@@ -16,7 +16,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef enum KernelCpu { KERNEL_GENERIC, KERNEL_AVX2, KERNEL_AVX512, KERNEL_CPUS } KernelCpu;
+typedef enum KernelCpu {
+    KERNEL_GENERIC,
+    KERNEL_AVX2,
+    KERNEL_AVX512,
+    KERNEL_AVX512_VNNI,
+    KERNEL_AVX512_BF16,
+    KERNEL_CPUS
+} KernelCpu;
 
 /* Keys of one block of the attention, and columns of its score tile. */
 #define KERNEL_BLOCK 64
@@ -61,7 +68,18 @@ typedef struct KernelTable {
                         const uint16_t *w, const KernelPanels *panels, size_t k, size_t from,
                         size_t to);
 
+    /* The same of bf16 and in pairs of `inner`, which is even: a [rows, inner], b [inner / 2][cols]
+     * [2], b_stride counts pairs. NULL where the CPU does not multiply bf16. */
+    void (*tile_pairs)(float *c, size_t c_stride, const uint16_t *a, size_t a_stride,
+                       const uint16_t *b, size_t b_stride, size_t rows, size_t inner, size_t cols,
+                       bool accumulate);
+
     void (*bf16_to_f32)(float *y, const uint16_t *x, size_t n);
+    /* x [rows / 2][columns][2] -> y [rows][columns]; rows is even, columns a multiple of
+     * KERNEL_ALIGN */
+    void (*pairs_to_f32)(float *y, const uint16_t *x, size_t rows, size_t columns);
+    /* To nearest, ties to even; NaN stays NaN. */
+    void (*f32_to_bf16)(uint16_t *y, const float *x, size_t n);
     /* y[i] = x[i] * scale, and y[i] = x[i] * scales[i]; n is a multiple of KERNEL_ALIGN */
     void (*s8_scale)(float *y, const int8_t *x, float scale, size_t n);
     void (*s8_mul)(float *y, const int8_t *x, const float *scales, size_t n);
@@ -74,8 +92,6 @@ const KernelTable *kernels(void);
 /* For tests: NULL when this CPU lacks it. */
 const KernelTable *kernels_of(KernelCpu cpu);
 
-/* To nearest, ties to even; NaN stays NaN. */
-void kernel_f32_to_bf16(uint16_t *y, const float *x, size_t n);
 /* GELU in its exact form, x * (1 + erf(x / sqrt 2)) / 2, in place. */
 void kernel_gelu(float *x, size_t n);
 /* x = softmax(x), one row; n >= 1 */
@@ -85,6 +101,17 @@ void kernel_softmax(float *x, size_t n);
  * as the reference has it. positions: n ids an axis, `stride` apart. */
 void kernel_rope_table(float *cos, float *sin, const int32_t *positions, size_t stride, size_t n,
                        const uint8_t *axis_of, const float *frequency, size_t half);
+
+static inline uint16_t kernel_to_bf16(float x)
+{
+    union {
+        float value;
+        uint32_t bits;
+    } u = {x};
+    if ((u.bits & 0x7fffffff) > 0x7f800000)
+        return (uint16_t)(u.bits >> 16 | 0x40);
+    return (uint16_t)((u.bits + 0x7fff + (u.bits >> 16 & 1)) >> 16);
+}
 
 static inline float kernel_bf16(uint16_t x)
 {

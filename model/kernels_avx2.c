@@ -102,8 +102,33 @@ static inline __m256i I_ADD16(__m256i sum, __m256i v)
     return sum;
 }
 
+#define I_Q4_BEGIN(p)         I_ZERO()
+#define I_Q4_DOT(sum, w, x)   I_ADD16(sum, I_MADDU8(w, x))
+#define I_Q4_END(sum, p)      I_ADD32(I_PAIRS(sum), I_SET4(p))
+
+static inline void V_STORE_S8(int8_t *p, __m256 v)
+{
+    __m256i all = V_TO_I(v);
+    __m128i pairs = _mm_packs_epi32(_mm256_castsi256_si128(all), _mm256_extracti128_si256(all, 1));
+    _mm_storel_epi64((__m128i *)p, _mm_packs_epi16(pairs, pairs));
+}
+
+static inline void V_STORE_BF16(uint16_t *p, __m256 v)
+{
+    const __m256i bits = _mm256_castps_si256(v), high = _mm256_srli_epi32(bits, 16);
+    const __m256i odd = _mm256_and_si256(high, _mm256_set1_epi32(1));
+    const __m256i up = _mm256_srli_epi32(
+        _mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7fff)), odd), 16);
+    const __m256i nan = _mm256_or_si256(high, _mm256_set1_epi32(0x40));
+    const __m256 is_nan = _mm256_cmp_ps(v, v, _CMP_UNORD_Q);
+    const __m256i all = _mm256_castps_si256(
+        _mm256_blendv_ps(_mm256_castsi256_ps(up), _mm256_castsi256_ps(nan), is_nan));
+    const __m256i packed = _mm256_packus_epi32(all, all);
+    _mm_storeu_si128((__m128i *)p, _mm256_castsi256_si128(_mm256_permute4x64_epi64(packed, 0x08)));
+}
+
 #include "model/kernels_body.h"
 #include "model/kernels_gemm_body.h"
 
-const GemmKernels gemm_kernels_avx2 = BODY_GEMM;
-const KernelTable kernels_avx2 = BODY_TABLE(KERNEL_AVX2, "avx2", &gemm_kernels_avx2);
+const GemmKernels gemm_kernels_avx2 = {BODY_GEMM};
+const KernelTable kernels_avx2 = {BODY_TABLE(KERNEL_AVX2, "avx2", &gemm_kernels_avx2)};

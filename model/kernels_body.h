@@ -9,6 +9,7 @@
  *   V_BF16(p)                    VEC_N bf16 from p, widened
  *   V_S8(p)                      VEC_N signed bytes from p, widened
  *   V_BF16_EVEN(p) V_BF16_ODD(p) of 2 * VEC_N bf16 at p, those with even and odd index
+ *   V_STORE_BF16(p, v)           rounded as kernel_to_bf16 does
  * and gets a static KernelTable's functions. tests/unit/test_kernels.c includes it once more over
  * plain arrays of 16, which proves the wide version's loops on CPUs without it.
  */
@@ -302,11 +303,28 @@ static void body_s8_mul(float *y, const int8_t *x, const float *scales, size_t n
         V_STORE(y + i, V_MUL(V_S8(x + i), V_LOAD(scales + i)));
 }
 
+static void body_pairs_to_f32(float *y, const uint16_t *x, size_t rows, size_t columns)
+{
+    for (size_t i = 0; i < rows; i += 2)
+        for (size_t j = 0; j < columns; j += VEC_N) {
+            const uint16_t *pairs = x + (i / 2 * columns + j) * 2;
+            V_STORE(y + i * columns + j, V_BF16_EVEN(pairs));
+            V_STORE(y + (i + 1) * columns + j, V_BF16_ODD(pairs));
+        }
+}
+
+static void body_f32_to_bf16(uint16_t *y, const float *x, size_t n)
+{
+    size_t i = 0;
+    for (; i + VEC_N <= n; i += VEC_N)
+        V_STORE_BF16(y + i, V_LOAD(x + i));
+    for (; i < n; i++)
+        y[i] = kernel_to_bf16(x[i]);
+}
+
 #define BODY_TABLE(CPU, NAME, GEMM)                                                                \
-    {                                                                                              \
-        .cpu = CPU, .name = NAME, .rmsnorm = body_rmsnorm, .silu_mul = body_silu_mul,              \
-        .add = body_add, .scale = body_scale, .max = body_max, .exp_sum = body_exp_sum,            \
-        .rope = body_rope, .tile = body_tile, .panels_f32 = body_panels_f32,                       \
-        .panels_bf16 = body_panels_bf16, .bf16_to_f32 = body_bf16_to_f32, .gemm = GEMM,            \
-        .s8_scale = body_s8_scale, .s8_mul = body_s8_mul,                                          \
-    }
+    .cpu = CPU, .name = NAME, .rmsnorm = body_rmsnorm, .silu_mul = body_silu_mul, .add = body_add, \
+    .scale = body_scale, .max = body_max, .exp_sum = body_exp_sum, .rope = body_rope,              \
+    .tile = body_tile, .panels_f32 = body_panels_f32, .panels_bf16 = body_panels_bf16,             \
+    .bf16_to_f32 = body_bf16_to_f32, .pairs_to_f32 = body_pairs_to_f32, .f32_to_bf16 = body_f32_to_bf16, .gemm = GEMM,                \
+    .s8_scale = body_s8_scale, .s8_mul = body_s8_mul

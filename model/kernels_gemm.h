@@ -25,8 +25,8 @@ enum {
 
 /* Input rows as int4 products take them: s8 with a scale a group. Rows are interleaved `rows` at a
  * time: value k of row r is at ((k / 4) * rows + r) * 4 + k % 4; offset and scale of group g at
- * g * rows + r. offset holds -8 times the sums of the values with k % 4 in {0, 1} and in {2, 3} as
- * two s16: the weights are stored with 8 added. */
+ * g * rows + r. offset is -8 times the sum of the group's values: the weights are stored with 8
+ * added. */
 typedef struct KernelQ4Rows {
     const int8_t *values;
     const int32_t *offset;
@@ -65,6 +65,21 @@ typedef struct GemmKernels {
     /* x [m]; scale: bf16 [panels][groups][KERNEL_PANEL] */
     void (*few_q4)(float *y, size_t y_stride, const KernelQ4Rows *x, size_t m, const uint8_t *w,
                    const uint16_t *scale, size_t groups, size_t from, size_t to);
+
+    /* For CPUs that multiply neighbours of k in one instruction, NULL on others; weights as they
+     * are packed (PANELS_PAIRS, PANELS_U8), k a multiple of 2 or 4. Tiles: x is interleaved,
+     * [k / 2][tile_rows][2] bf16 or [k / 4][tile_rows][4] s8; the second panel's weights are
+     * `panel` elements behind the first's. offset [rows]: where the sums of s32 begin, -128 times
+     * the sum of a row's values. */
+    void (*tile_dot_bf16)(float *y, size_t y_stride, const uint16_t *x, const uint16_t *w,
+                          size_t panel, size_t k, bool first);
+    void (*tile_dot_u8)(int32_t *y, size_t y_stride, const int8_t *x, const int32_t *offset,
+                        const uint8_t *w, size_t panel, size_t k, bool first);
+    void (*few_dot_bf16)(float *y, size_t y_stride, const uint16_t *x, size_t x_stride, size_t m,
+                         const uint16_t *w, size_t panel, size_t k, size_t from, size_t to);
+    void (*few_dot_u8)(int32_t *y, size_t y_stride, const int8_t *x, size_t x_stride,
+                       const int32_t *offset, size_t m, const uint8_t *w, size_t panel, size_t k,
+                       size_t from, size_t to);
 
     /* y (s32) -> float(y) * (row_scale * scale[i]), in place */
     void (*finish_s8)(float *y, size_t n, float row_scale, const float *scale);

@@ -11,6 +11,10 @@
  *   I_WIDEN8(p)                  2 VEC_N s8 at p, to s16
  *   I_LOW4(v) I_HIGH4(v)         the nibbles of bytes
  *   I_TO_V(v) V_TO_I(v)          s32 <-> f32, to nearest
+ *   V_STORE_S8(p, v)             VEC_N s8, to nearest
+ *   I_Q4_BEGIN(p) I_Q4_DOT(sum, w, x) I_Q4_END(sum, p)   sums of u8 x s8 products in fours behind
+ *                                the offset at p: where the CPU has no such instruction they are
+ *                                s16 in between, which holds a group's
  *   V_ABS(v)
  */
 #include "model/kernels_gemm.h"
@@ -112,8 +116,7 @@ static void body_tile_s8(int32_t *y, size_t y_stride, const int16_t *x, const in
     }
 }
 
-/* A group's sums fit s16: 16 products of at most 8 * 127 a lane, and the offset is part of them
- * from the start (sums in between may wrap; the last one does not). */
+/* A group's sums fit s16: 16 products of at most 15 * 127 a lane. */
 static void body_tile_q4(float *y, size_t y_stride, const KernelQ4Rows *x, const uint8_t *w,
                          const float *scale, size_t groups, bool first)
 {
@@ -126,7 +129,7 @@ static void body_tile_q4(float *y, size_t y_stride, const KernelQ4Rows *x, const
         IVEC sum[TILE_R][2];
 #pragma GCC unroll 12
         for (int r = 0; r < TILE_R; r++)
-            sum[r][0] = sum[r][1] = I_SET4(x->offset + g * TILE_R + r);
+            sum[r][0] = sum[r][1] = I_Q4_BEGIN(x->offset + g * TILE_R + r);
         const uint8_t *in_w = w + g * KERNEL_GROUP * TILE_W;
         const int8_t *in_x = x->values + g * KERNEL_GROUP * TILE_R;
         for (size_t i = 0; i < KERNEL_GROUP / 4; i++) {
@@ -134,18 +137,19 @@ static void body_tile_q4(float *y, size_t y_stride, const KernelQ4Rows *x, const
 #pragma GCC unroll 12
             for (int r = 0; r < TILE_R; r++) {
                 IVEC in = I_SET4(in_x + (i * TILE_R + (size_t)r) * 4);
-                sum[r][0] = I_ADD16(sum[r][0], I_MADDU8(w0, in));
-                sum[r][1] = I_ADD16(sum[r][1], I_MADDU8(w1, in));
+                sum[r][0] = I_Q4_DOT(sum[r][0], w0, in);
+                sum[r][1] = I_Q4_DOT(sum[r][1], w1, in);
             }
         }
         VEC s0 = V_LOAD(scale + g * TILE_W), s1 = V_LOAD(scale + g * TILE_W + VEC_N);
 #pragma GCC unroll 12
         for (int r = 0; r < TILE_R; r++) {
+            const int32_t *offset = x->offset + g * TILE_R + r;
             VEC of_x = V_SET(x->scale[g * TILE_R + (size_t)r]);
             float *out = y + (size_t)r * y_stride;
-            V_STORE(out, V_FMA(V_MUL(of_x, s0), I_TO_V(I_PAIRS(sum[r][0])), V_LOAD(out)));
+            V_STORE(out, V_FMA(V_MUL(of_x, s0), I_TO_V(I_Q4_END(sum[r][0], offset)), V_LOAD(out)));
             out += VEC_N;
-            V_STORE(out, V_FMA(V_MUL(of_x, s1), I_TO_V(I_PAIRS(sum[r][1])), V_LOAD(out)));
+            V_STORE(out, V_FMA(V_MUL(of_x, s1), I_TO_V(I_Q4_END(sum[r][1], offset)), V_LOAD(out)));
         }
     }
 }
@@ -391,7 +395,7 @@ body_few_q4_of(const int m, float *y, size_t y_stride, const KernelQ4Rows *x, co
         for (int r = 0; r < m; r++)
 #pragma GCC unroll 2
             for (int v = 0; v < GEMM_VECS; v++)
-                sum[r][v] = I_SET4(x[r].offset + g);
+                sum[r][v] = I_Q4_BEGIN(x[r].offset + g);
 #pragma GCC unroll 4
         for (int p = 0; p < KERNEL_GROUP / 8; p++)
 #pragma GCC unroll 2
@@ -402,8 +406,8 @@ body_few_q4_of(const int m, float *y, size_t y_stride, const KernelQ4Rows *x, co
 #pragma GCC unroll 4
                 for (int r = 0; r < m; r++) {
                     const int8_t *in = x[r].values + g * KERNEL_GROUP + 8 * p;
-                    sum[r][v] = I_ADD16(sum[r][v], I_MADDU8(low, I_SET4(in)));
-                    sum[r][v] = I_ADD16(sum[r][v], I_MADDU8(high, I_SET4(in + 4)));
+                    sum[r][v] = I_Q4_DOT(sum[r][v], low, I_SET4(in));
+                    sum[r][v] = I_Q4_DOT(sum[r][v], high, I_SET4(in + 4));
                 }
             }
 #pragma GCC unroll 2
@@ -411,8 +415,8 @@ body_few_q4_of(const int m, float *y, size_t y_stride, const KernelQ4Rows *x, co
             VEC of_w = V_BF16(scale + g * KERNEL_PANEL + (size_t)v * VEC_N);
 #pragma GCC unroll 4
             for (int r = 0; r < m; r++)
-                total[r][v] = V_FMA(V_MUL(V_SET(x[r].scale[g]), of_w), I_TO_V(I_PAIRS(sum[r][v])),
-                                    total[r][v]);
+                total[r][v] = V_FMA(V_MUL(V_SET(x[r].scale[g]), of_w),
+                                    I_TO_V(I_Q4_END(sum[r][v], x[r].offset + g)), total[r][v]);
         }
     }
 #pragma GCC unroll 4
@@ -480,23 +484,17 @@ static float body_largest(const float *x, size_t n)
 
 static void body_round_s8(int8_t *y, const float *x, size_t n, float factor)
 {
-    int32_t part[VEC_N];
     size_t i = 0;
-    for (; i + VEC_N <= n; i += VEC_N) {
-        I_STORE(part, V_TO_I(V_MUL(V_LOAD(x + i), V_SET(factor))));
-        for (size_t j = 0; j < VEC_N; j++)
-            y[i + j] = (int8_t)part[j];
-    }
+    for (; i + VEC_N <= n; i += VEC_N)
+        V_STORE_S8(y + i, V_MUL(V_LOAD(x + i), V_SET(factor)));
     for (; i < n; i++)
         y[i] = (int8_t)rintf(x[i] * factor);
 }
 
 #define BODY_GEMM                                                                                  \
-    {                                                                                              \
-        .tile_rows = TILE_R, .tile_width = TILE_W, .widen_f32 = body_widen_f32,                    \
-        .widen_bf16 = body_widen_bf16, .widen_s8 = body_widen_s8, .widen_q4 = body_widen_q4,       \
-        .tile_f32 = body_tile_f32, .tile_s8 = body_tile_s8, .tile_q4 = body_tile_q4,               \
-        .few_f32 = body_few_f32, .few_bf16 = body_few_bf16, .few_s8 = body_few_s8,                 \
-        .few_q4 = body_few_q4, .finish_s8 = body_finish_s8, .largest = body_largest,               \
-        .round_s8 = body_round_s8,                                                                 \
-    }
+    .tile_rows = TILE_R, .tile_width = TILE_W, .widen_f32 = body_widen_f32,                        \
+    .widen_bf16 = body_widen_bf16, .widen_s8 = body_widen_s8, .widen_q4 = body_widen_q4,           \
+    .tile_f32 = body_tile_f32, .tile_s8 = body_tile_s8, .tile_q4 = body_tile_q4,                   \
+    .few_f32 = body_few_f32, .few_bf16 = body_few_bf16, .few_s8 = body_few_s8,                     \
+    .few_q4 = body_few_q4, .finish_s8 = body_finish_s8, .largest = body_largest,                   \
+    .round_s8 = body_round_s8

@@ -27,6 +27,7 @@ static size_t chunks_of(size_t tokens)
 
 void kv_cache_init(KvCache *cache, KvDtype dtype, int layers, int kv_heads, int head_dim)
 {
+    assert(head_dim > 0 && head_dim % 2 == 0);
     *cache =
         (KvCache){.dtype = dtype, .layers = layers, .kv_heads = kv_heads, .head_dim = head_dim};
     const size_t d = (size_t)head_dim, one = element_bytes(dtype);
@@ -165,13 +166,23 @@ static unsigned char *head_at(const KvCache *cache, int layer, size_t head, size
            ((size_t)layer * (size_t)cache->kv_heads + head) * cache->head_bytes;
 }
 
-/* Where element j of a token's key is, in elements, and its scale, in floats. */
+/* Where element j of a token's key and value are, in elements. */
 static size_t key_index(const KvCache *cache, size_t token, size_t j)
 {
-    return (token / KERNEL_BLOCK * (size_t)cache->head_dim + j) * KERNEL_BLOCK +
-           token % KERNEL_BLOCK;
+    const size_t block = token / KERNEL_BLOCK * (size_t)cache->head_dim, in = token % KERNEL_BLOCK;
+    if (cache->dtype == KV_BF16)
+        return block * KERNEL_BLOCK + (j / 2 * KERNEL_BLOCK + in) * 2 + j % 2;
+    return (block + j) * KERNEL_BLOCK + in;
 }
 
+static size_t value_index(const KvCache *cache, size_t token, size_t j)
+{
+    if (cache->dtype == KV_BF16)
+        return (token / 2 * cache->padded + j) * 2 + token % 2;
+    return token * cache->padded + j;
+}
+
+/* Where a key's scale is, in floats. */
 static size_t key_scale_index(const KvCache *cache, size_t token, size_t group)
 {
     return (token / KERNEL_BLOCK * cache->groups + group) * KERNEL_BLOCK + token % KERNEL_BLOCK;
@@ -221,15 +232,11 @@ static void put_one(const KvCache *cache, unsigned char *head, size_t token, con
             keys[key_index(cache, token, j)] = key[j];
         memcpy((float *)(void *)values + token * cache->padded, value, d * sizeof *value);
     } else if (cache->dtype == KV_BF16) {
-        uint16_t *keys = (uint16_t *)(void *)head;
-        uint16_t part[KERNEL_BLOCK];
+        uint16_t *keys = (uint16_t *)(void *)head, *rows = (uint16_t *)(void *)values;
         for (size_t j = 0; j < d; j++) {
-            size_t in = j % KERNEL_BLOCK, left = d - j;
-            if (in == 0)
-                kernel_f32_to_bf16(part, key + j, left < KERNEL_BLOCK ? left : KERNEL_BLOCK);
-            keys[key_index(cache, token, j)] = part[in];
+            keys[key_index(cache, token, j)] = kernel_to_bf16(key[j]);
+            rows[value_index(cache, token, j)] = kernel_to_bf16(value[j]);
         }
-        kernel_f32_to_bf16((uint16_t *)(void *)values + token * cache->padded, value, d);
     } else {
         put_int8(cache, head, token, key, value);
     }
@@ -253,6 +260,16 @@ size_t kv_cache_block_floats(int head_dim)
     return KERNEL_BLOCK * ((size_t)head_dim + round_up((size_t)head_dim, KV_CACHE_GROUP));
 }
 
+void kv_cache_block_pairs(const KvCache *cache, int layer, int head, size_t token,
+                          const uint16_t **keys, const uint16_t **values)
+{
+    const unsigned char *base = head_at(cache, layer, (size_t)head, token);
+    const size_t in = token % KV_CACHE_CHUNK;
+    assert(cache->dtype == KV_BF16 && in % KERNEL_BLOCK == 0);
+    *keys = (const uint16_t *)(const void *)base + in * (size_t)cache->head_dim;
+    *values = (const uint16_t *)(const void *)(base + cache->values_at) + in * cache->padded;
+}
+
 void kv_cache_block(const KvCache *cache, int layer, int head, size_t token, float *room,
                     const float **keys, const float **values)
 {
@@ -268,10 +285,10 @@ void kv_cache_block(const KvCache *cache, int layer, int head, size_t token, flo
     *keys = room;
     *values = wide_values;
     if (cache->dtype == KV_BF16) {
-        k->bf16_to_f32(room, (const uint16_t *)(const void *)base + in * d, KERNEL_BLOCK * d);
-        k->bf16_to_f32(wide_values,
-                       (const uint16_t *)(const void *)(base + cache->values_at) + in * padded,
-                       KERNEL_BLOCK * padded);
+        const uint16_t *key_pairs, *value_pairs;
+        kv_cache_block_pairs(cache, layer, head, token, &key_pairs, &value_pairs);
+        k->pairs_to_f32(room, key_pairs, d, KERNEL_BLOCK);
+        k->pairs_to_f32(wide_values, value_pairs, KERNEL_BLOCK, padded);
         return;
     }
     const int8_t *narrow = (const int8_t *)base + in * d;
@@ -291,17 +308,13 @@ void kv_cache_block(const KvCache *cache, int layer, int head, size_t token, flo
 static void move_token(const KvCache *cache, unsigned char *to_head, size_t to,
                        const unsigned char *from_head, size_t from)
 {
-    const size_t d = (size_t)cache->head_dim, row = cache->padded * element_bytes(cache->dtype);
+    const size_t d = (size_t)cache->head_dim, one = element_bytes(cache->dtype);
     for (size_t j = 0; j < d; j++) {
-        size_t a = key_index(cache, to, j), b = key_index(cache, from, j);
-        if (cache->dtype == KV_F32)
-            ((float *)(void *)to_head)[a] = ((const float *)(const void *)from_head)[b];
-        else if (cache->dtype == KV_BF16)
-            ((uint16_t *)(void *)to_head)[a] = ((const uint16_t *)(const void *)from_head)[b];
-        else
-            to_head[a] = from_head[b];
+        memcpy(to_head + key_index(cache, to, j) * one, from_head + key_index(cache, from, j) * one,
+               one);
+        memcpy(to_head + cache->values_at + value_index(cache, to, j) * one,
+               from_head + cache->values_at + value_index(cache, from, j) * one, one);
     }
-    memmove(to_head + cache->values_at + to * row, from_head + cache->values_at + from * row, row);
     float *to_scales = (float *)(void *)(to_head + cache->key_scales_at);
     const float *from_scales = (const float *)(const void *)(from_head + cache->key_scales_at);
     for (size_t g = 0; g < cache->groups; g++)

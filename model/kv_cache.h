@@ -7,14 +7,17 @@
  * Layout of a chunk: for each layer, for each key-value head, `head_bytes` of
  *   keys   [KV_CACHE_CHUNK / 64][head_dim][64]   64 tokens run fastest: a score tile is a product
  *   values [KV_CACHE_CHUNK][padded]              padded = head_dim up to 32 (f32, bf16: 16)
- * in f32, in bf16 (rounded to nearest), or as signed bytes with one f32 scale for each token and
- * KV_CACHE_GROUP neighbouring dimensions (largest magnitude / 127):
+ * in f32; in bf16 (rounded to nearest), with neighbours of what a product sums side by side:
+ *   keys   [KV_CACHE_CHUNK / 64][head_dim / 2][64][2], values [KV_CACHE_CHUNK / 2][padded][2]
+ * or as signed bytes with one f32 scale for each token and KV_CACHE_GROUP neighbouring dimensions
+ * (largest magnitude / 127):
  *   scales of keys [KV_CACHE_CHUNK / 64][groups][64], of values [KV_CACHE_CHUNK][groups]
  */
 #ifndef WHEN_MODEL_KV_CACHE_H
 #define WHEN_MODEL_KV_CACHE_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #define KV_CACHE_CHUNK 256
 #define KV_CACHE_GROUP 32
@@ -40,6 +43,7 @@ typedef struct KvCache {
     size_t n;       /* tokens that are there */
 } KvCache;
 
+/* head_dim is even. */
 void kv_cache_init(KvCache *cache, KvDtype dtype, int layers, int kv_heads, int head_dim);
 void kv_cache_deinit(KvCache *cache); /* safe on zeroed */
 
@@ -59,6 +63,10 @@ void kv_cache_put(KvCache *cache, int layer, size_t first, size_t n, const float
 void kv_cache_block(const KvCache *cache, int layer, int head, size_t token, float *room,
                     const float **keys, const float **values);
 size_t kv_cache_block_floats(int head_dim);
+/* The same of a cache of bf16, as it lies there: *keys [head_dim / 2][KERNEL_BLOCK][2] and *values
+ * [KERNEL_BLOCK / 2][padded][2]. */
+void kv_cache_block_pairs(const KvCache *cache, int layer, int head, size_t token,
+                          const uint16_t **keys, const uint16_t **values);
 
 /* Forgets all tokens from n on; keeps the memory. */
 void kv_cache_truncate(KvCache *cache, size_t n);

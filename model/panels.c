@@ -24,19 +24,22 @@ static bool part(size_t *at, size_t bytes)
 bool panels_init(Panels *p, PanelsKind kind, size_t n, size_t k, bool bias, void *block)
 {
     *p = (Panels){.kind = kind, .n = n, .k = k};
-    size_t multiple = kind == PANELS_Q4 ? G : 2;
+    size_t multiple = kind == PANELS_Q4 ? G : kind == PANELS_U8 ? 4 : 2;
     if (n > SIZE_MAX / 64 || k > SIZE_MAX / 64)
         return false;
     p->panels = (n + W - 1) / W;
     p->steps = (k + multiple - 1) / multiple * multiple;
-    size_t one = kind == PANELS_F32 ? sizeof(float) : kind == PANELS_BF16 ? sizeof(uint16_t) : 1;
+    const bool bytes = kind == PANELS_S8 || kind == PANELS_U8;
+    const size_t one = kind == PANELS_F32             ? sizeof(float)
+                       : bytes || kind == PANELS_Q4 ? 1
+                                                    : sizeof(uint16_t);
     size_t values, at = 0;
     p->panel = kind == PANELS_Q4 ? p->steps / 2 * W : p->steps * W;
     if (!mem_mul(p->panels, p->panel, &values) || !mem_mul(values, one, &values) ||
         !part(&at, values))
         return false;
     size_t scale = at;
-    if (kind == PANELS_S8 && !part(&at, p->panels * W * sizeof(float)))
+    if (bytes && !part(&at, p->panels * W * sizeof(float)))
         return false;
     if (kind == PANELS_Q4 && !part(&at, values / GROUP_BYTES * W * sizeof(uint16_t)))
         return false;
@@ -46,7 +49,7 @@ bool panels_init(Panels *p, PanelsKind kind, size_t n, size_t k, bool bias, void
     p->bytes = at;
     if (block) {
         p->values = block;
-        if (kind == PANELS_S8)
+        if (bytes)
             p->scale = (const float *)((char *)block + scale);
         if (kind == PANELS_Q4)
             p->group_scale = (const uint16_t *)((char *)block + scale);
@@ -56,8 +59,10 @@ bool panels_init(Panels *p, PanelsKind kind, size_t n, size_t k, bool bias, void
     return true;
 }
 
-/* values [steps][16] -> s8 pairs; each column by its own scale. */
-static void pack_s8(const float *values, size_t steps, int8_t *out, float *scale)
+/* values [steps][16] -> bytes, `together` steps of a column side by side, `above` what they mean;
+ * each column by its own scale. */
+static void pack_bytes(const float *values, size_t steps, size_t together, int above, void *out,
+                       float *scale)
 {
     float factor[W];
     for (size_t c = 0; c < W; c++) {
@@ -70,7 +75,8 @@ static void pack_s8(const float *values, size_t steps, int8_t *out, float *scale
     }
     for (size_t i = 0; i < steps; i++)
         for (size_t c = 0; c < W; c++)
-            out[(i / 2 * W + c) * 2 + i % 2] = (int8_t)rintf(values[i * W + c] * factor[c]);
+            ((uint8_t *)out)[(i / together * W + c) * together + i % together] =
+                (uint8_t)((int)rintf(values[i * W + c] * factor[c]) + above);
 }
 
 /* x of -8..7, without branches, so that the compiler takes several columns at once. */
@@ -113,7 +119,7 @@ static void pack_q4(const float *values, uint8_t *out, uint16_t *scale)
                 factor[c] = try[c];
             }
     }
-    kernel_f32_to_bf16(scale, d, W);
+    kernels()->f32_to_bf16(scale, d, W);
     for (size_t p = 0; p < G / 8; p++)
         for (size_t c = 0; c < W; c++)
             for (size_t j = 0; j < 4; j++) {
@@ -144,20 +150,24 @@ int panels_pack(const Panels *p, const void *rows, bool is_bf16, const float *bi
         case PANELS_F32:
             memcpy(block + i * p->panel * sizeof *values, values, p->panel * sizeof *values);
             break;
-        case PANELS_BF16: {
+        case PANELS_BF16:
+        case PANELS_PAIRS: {
             uint16_t *out = (uint16_t *)block + i * p->panel;
             for (size_t j = 0; j < p->steps; j += 2) {
                 uint16_t two[2 * W];
-                kernel_f32_to_bf16(two, values + j * W, 2 * W);
+                kernels()->f32_to_bf16(two, values + j * W, 2 * W);
                 for (size_t c = 0; c < 2 * W; c++)
                     out[j * W + c % W * 2 + c / W] = two[c];
             }
             break;
         }
         case PANELS_S8:
-            pack_s8(values, p->steps, (int8_t *)block + i * p->panel,
-                    (float *)(uintptr_t)p->scale + i * W);
+        case PANELS_U8: {
+            const bool fours = p->kind == PANELS_U8;
+            pack_bytes(values, p->steps, fours ? 4 : 2, fours ? 128 : 0, block + i * p->panel,
+                       (float *)(uintptr_t)p->scale + i * W);
             break;
+        }
         case PANELS_Q4:
             for (size_t g = 0; g < p->steps / G; g++) {
                 size_t at = i * (p->steps / G) + g;
@@ -186,10 +196,16 @@ void panels_row(const Panels *p, size_t i, float *out)
             out[j] = ((const float *)p->values)[first + j * W + c];
             break;
         case PANELS_BF16:
+        case PANELS_PAIRS:
             out[j] = kernel_bf16(((const uint16_t *)p->values)[pair]);
             break;
         case PANELS_S8:
             out[j] = (float)((const int8_t *)p->values)[pair] * p->scale[i];
+            break;
+        case PANELS_U8:
+            out[j] =
+                (float)(((const uint8_t *)p->values)[first + (j / 4 * W + c) * 4 + j % 4] - 128) *
+                p->scale[i];
             break;
         case PANELS_Q4: {
             uint8_t both = ((const uint8_t *)p->values)[first + j / 8 * 4 * W + c * 4 + j % 4];

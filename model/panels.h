@@ -4,7 +4,10 @@
  * behind k are zero.
  *   PANELS_F32   [n / 16][k'][16] f32
  *   PANELS_BF16  [n / 16][k' / 2][16][2] bf16
+ *   PANELS_PAIRS the same, for a CPU that multiplies pairs of bf16: inputs are rounded to bf16
  *   PANELS_S8    [n / 16][k' / 2][16][2] s8, -127..127, and a scale a column (the largest / 127)
+ *   PANELS_U8    [n / 16][k' / 4][16][4] u8, 128 above what they mean, and a scale a column, for a
+ *                CPU that multiplies bytes in fours
  *   PANELS_Q4    [n / 16][k' / 32] blocks of 16 x 32 values 0..15, 8 above what they mean: byte
  *                [p][column][j] has step 8 p + j in its low and 8 p + 4 + j in its high half
  *                (p, j < 4); and bf16 scales [n / 16][k' / 32][16]
@@ -17,7 +20,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef enum PanelsKind { PANELS_F32, PANELS_BF16, PANELS_S8, PANELS_Q4 } PanelsKind;
+typedef enum PanelsKind {
+    PANELS_F32,
+    PANELS_BF16,
+    PANELS_PAIRS,
+    PANELS_S8,
+    PANELS_U8,
+    PANELS_Q4
+} PanelsKind;
 
 typedef struct Panels {
     PanelsKind kind;
@@ -27,7 +37,7 @@ typedef struct Panels {
     size_t panel;  /* elements of one; of int4: bytes */
     size_t bytes;  /* of the block */
     const void *values;
-    const float *scale;          /* PANELS_S8: [panels * 16] */
+    const float *scale;          /* PANELS_S8, PANELS_U8: [panels * 16] */
     const uint16_t *group_scale; /* PANELS_Q4 */
     const float *bias;           /* [panels * 16], or NULL */
 } Panels;

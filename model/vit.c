@@ -27,6 +27,7 @@ struct Vit {
     Block *blocks; /* [depth] */
     float *merger_norm;
     GemmWeight *merger_in, *merger_out;
+    bool bf16; /* attention may round to it */
 };
 
 static int block_read(const VisionHparams *h, Weights *w, const char *prefix, Block *b)
@@ -73,6 +74,7 @@ int vit_new(const VisionHparams *h, Weights *w, Vit **vit)
     }
     v->h = h;
     v->blocks = blocks;
+    v->bf16 = w->dtype != GEMM_F32;
     const int merged = h->hidden * h->merge * h->merge;
     WeightsMatrix embed = {.prefix = "visual.patch_embed.",
                            .names = {"proj"},
@@ -251,7 +253,7 @@ static int block_run(const Vit *v, const Block *b, Compute *c, const Plan *p, si
     /* Queries and keys lie side by side: one call turns both. */
     compute_rope(c, qkv, 3 * hidden, n, 2 * (size_t)h->heads, cos, sin, half);
     r = attention_segments(c->attention, qkv, full ? p->frames : p->windows,
-                           full ? grids : grids * p->n_windows, h->heads, h->head_dim, mixed);
+                           full ? grids : grids * p->n_windows, h->heads, h->head_dim, v->bf16, mixed);
     if (r == 0)
         r = gemm_run(c->gemm, b->proj, mixed, n, update);
     if (r < 0)

@@ -20,10 +20,10 @@
 
 #include "model/kernels_gemm_body.h"
 
-static const GemmKernels gemm_arrays = BODY_GEMM;
+static const GemmKernels gemm_arrays = {BODY_GEMM};
 /* That table's other kernels are test_kernels.c's. */
 static const KernelTable kernels_arrays __attribute__((unused)) =
-    BODY_TABLE(KERNEL_AVX512, "arrays of 16", &gemm_arrays);
+    {BODY_TABLE(KERNEL_AVX512, "arrays of 16", &gemm_arrays)};
 
 typedef struct Version {
     const char *name;
@@ -174,12 +174,10 @@ typedef struct Q4 {
 
 static int32_t q4_offset(const int8_t *x)
 {
-    int16_t sums[2] = {0, 0};
-    int32_t both;
+    int32_t sum = 0;
     for (size_t i = 0; i < KERNEL_GROUP; i++)
-        sums[i % 4 / 2] = (int16_t)(sums[i % 4 / 2] - 8 * x[i]);
-    memcpy(&both, sums, sizeof both);
-    return both;
+        sum -= 8 * x[i];
+    return sum;
 }
 
 static float dot_q4(const Q4 *q, size_t r, size_t c)
@@ -217,8 +215,7 @@ static void test_q4(void **user)
                     q->w[i] = (uint8_t)(draw((Draw)how, -8, 7, true) + 8) |
                               (uint8_t)((draw((Draw)how, -8, 7, true) + 8) << 4);
                 for (size_t i = 0; i < sizeof q->scale / sizeof q->scale[0]; i++) {
-                    float scale = value();
-                    kernel_f32_to_bf16(q->scale + i, &scale, 1);
+                    q->scale[i] = kernel_to_bf16(value());
                 }
                 int8_t *values = room(R * k);
                 int32_t *offset = room(R * groups * 4);
@@ -309,8 +306,7 @@ static void test_floats(void **user)
                 for (size_t c = 0; c < PANELS * KERNEL_PANEL; c++)
                     for (size_t i = 0; i < k; i++) {
                         float one = value();
-                        uint16_t half;
-                        kernel_f32_to_bf16(&half, &one, 1);
+                        uint16_t half = kernel_to_bf16(one);
                         size_t p = c / KERNEL_PANEL * panel, in = c % KERNEL_PANEL;
                         rows[c * k + i] = w[p + i * KERNEL_PANEL + in] = kernel_bf16(half);
                         narrow[p + (i / 2 * KERNEL_PANEL + in) * 2 + i % 2] = half;

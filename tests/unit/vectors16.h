@@ -1,5 +1,5 @@
 /*
- * The vectors of kernels_body.h and kernels_gemm_body.h as arrays of 16, for the tests of their
+ * The vectors of kernels_body.h, kernels_gemm_body.h and kernels_dot_body.h as arrays of 16, for the tests of their
  * loops on CPUs without AVX-512.
  */
 #ifndef WHEN_TESTS_VECTORS16_H
@@ -180,6 +180,37 @@ static NOT_INLINE IVEC V_TO_I(VEC a)
 {
     EACH_I(16, s32, (int32_t)rintf(a.lane[i]));
 }
+static NOT_INLINE void V_STORE_S8(int8_t *p, VEC v)
+{
+    for (int i = 0; i < 16; i++)
+        p[i] = (int8_t)rintf(v.lane[i]);
+}
+static NOT_INLINE void V_STORE_BF16(uint16_t *p, VEC v)
+{
+    for (int i = 0; i < 16; i++)
+        p[i] = kernel_to_bf16(v.lane[i]);
+}
+static NOT_INLINE IVEC I_DOT_U8(IVEC sum, IVEC w, IVEC x)
+{
+    EACH_I(16, s32,
+           sum.s32[i] + w.u8[4 * i] * x.s8[4 * i] + w.u8[4 * i + 1] * x.s8[4 * i + 1] +
+               w.u8[4 * i + 2] * x.s8[4 * i + 2] + w.u8[4 * i + 3] * x.s8[4 * i + 3]);
+}
+static NOT_INLINE float bf16_of(const IVEC *v, int i)
+{
+    return kernel_bf16((uint16_t)v->s16[i]);
+}
+static NOT_INLINE VEC V_DOT_BF16(VEC sum, IVEC w, IVEC x)
+{
+    EACH(fmaf(bf16_of(&w, 2 * i + 1), bf16_of(&x, 2 * i + 1),
+              fmaf(bf16_of(&w, 2 * i), bf16_of(&x, 2 * i), sum.lane[i])));
+}
+#define V_DOT_BF16 V_DOT_BF16
+/* As a CPU without I_DOT_U8 does it, which the wide CPUs' own tests do not run. */
+#define I_Q4_BEGIN(p)       I_ZERO()
+#define I_Q4_DOT(sum, w, x) I_ADD16(sum, I_MADDU8(w, x))
+#define I_Q4_END(sum, p)    I_ADD32(I_PAIRS(sum), I_SET4(p))
+
 static NOT_INLINE VEC V_ABS(VEC a)
 {
     EACH(fabsf(a.lane[i]));

@@ -1,0 +1,223 @@
+/*
+ * Products for CPUs that multiply neighbours of k in one instruction, bf16 in pairs or bytes in
+ * fours, written once over the vectors of kernels_body.h and kernels_gemm_body.h with VEC_N = 16
+ * and
+ *   V_DOT_BF16(sum, w, x)   sum + the products of each lane's two bf16 (left out: no such CPU)
+ *   I_DOT_U8(sum, w, x)     sum + the products of each lane's four bytes, w unsigned, x signed
+ * Weights are read as they are packed: a vector is one step of a panel.
+ */
+
+#define DOT_ROWS 12 /* of a tile; 12 x 2 sums, two of w and one of x are 27 of 32 registers */
+
+#ifdef V_DOT_BF16
+/* y [rows, vecs * 16] = (add: +=) x . w over `pairs` steps. Pair i of row r is at x[i * x_step +
+ * r * x_row], vector v of step i at w + i * w_step + v * w_vec (in bf16). */
+static inline __attribute__((always_inline)) void
+body_dot_bf16(const int rows, const int vecs, float *y, size_t y_stride, const uint16_t *x,
+              size_t x_row, size_t x_step, const uint16_t *w, size_t w_vec, size_t w_step,
+              size_t pairs, bool add)
+{
+    VEC sum[DOT_ROWS][4];
+#pragma GCC unroll 12
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 4
+        for (int v = 0; v < vecs; v++)
+            sum[r][v] = add ? V_LOAD(y + (size_t)r * y_stride + (size_t)v * VEC_N) : V_ZERO();
+    for (size_t i = 0; i < pairs; i++) {
+        IVEC of_w[4];
+#pragma GCC unroll 4
+        for (int v = 0; v < vecs; v++)
+            of_w[v] = I_LOAD(w + (size_t)v * w_vec);
+#pragma GCC unroll 12
+        for (int r = 0; r < rows; r++) {
+            IVEC in = I_SET4(x + (size_t)r * x_row);
+#pragma GCC unroll 4
+            for (int v = 0; v < vecs; v++)
+                sum[r][v] = V_DOT_BF16(sum[r][v], of_w[v], in);
+        }
+        w += w_step;
+        x += x_step;
+    }
+#pragma GCC unroll 12
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 4
+        for (int v = 0; v < vecs; v++)
+            V_STORE(y + (size_t)r * y_stride + (size_t)v * VEC_N, sum[r][v]);
+}
+
+static void body_tile_dot_bf16(float *y, size_t y_stride, const uint16_t *x, const uint16_t *w,
+                               size_t panel, size_t k, bool first)
+{
+    body_dot_bf16(DOT_ROWS, 2, y, y_stride, x, 2, 2 * DOT_ROWS, w, panel, 2 * KERNEL_PANEL, k / 2,
+                  !first);
+}
+
+/* rows: as many as there are. */
+static inline __attribute__((always_inline)) void
+body_few_dot_bf16_of(const int vecs, size_t rows, float *y, size_t y_stride, const uint16_t *x,
+                     size_t x_stride, const uint16_t *w, size_t w_vec, size_t w_step, size_t pairs,
+                     bool add)
+{
+#define ROWS(N)                                                                                    \
+    case N:                                                                                        \
+        body_dot_bf16(N, vecs, y, y_stride, x, x_stride, 2, w, w_vec, w_step, pairs, add);         \
+        return
+    switch (rows) {
+        ROWS(1);
+        ROWS(2);
+        ROWS(3);
+        ROWS(4);
+        ROWS(5);
+        ROWS(6);
+        ROWS(7);
+        ROWS(8);
+        ROWS(9);
+        ROWS(10);
+        ROWS(11);
+    default:
+        body_dot_bf16(DOT_ROWS, vecs, y, y_stride, x, x_stride, 2, w, w_vec, w_step, pairs, add);
+    }
+}
+
+static void body_few_dot_bf16(float *y, size_t y_stride, const uint16_t *x, size_t x_stride,
+                              size_t m, const uint16_t *w, size_t panel, size_t k, size_t from,
+                              size_t to)
+{
+    const size_t step = 2 * KERNEL_PANEL;
+    for (size_t p = from; p < to;) {
+        const uint16_t *at = w + p * panel;
+        float *out = y + (p - from) * KERNEL_PANEL;
+        const size_t left = to - p;
+        if (left >= 4 && m <= 6) {
+            body_few_dot_bf16_of(4, m, out, y_stride, x, x_stride, at, panel, step, k / 2, false);
+            p += 4;
+        } else if (left >= 2) {
+            body_few_dot_bf16_of(2, m, out, y_stride, x, x_stride, at, panel, step, k / 2, false);
+            p += 2;
+        } else {
+            body_few_dot_bf16_of(1, m, out, y_stride, x, x_stride, at, panel, step, k / 2, false);
+            p++;
+        }
+    }
+}
+
+static void body_tile_pairs(float *c, size_t c_stride, const uint16_t *a, size_t a_stride,
+                            const uint16_t *b, size_t b_stride, size_t rows, size_t inner,
+                            size_t cols, bool accumulate)
+{
+    for (size_t r = 0; r < rows;) {
+        const size_t left = rows - r, count = left >= 6 ? 6 : left;
+        for (size_t j = 0; j < cols;) {
+            const size_t wide = cols - j >= 4 * VEC_N ? 4 : 1;
+            float *y = c + r * c_stride + j;
+            const uint16_t *x = a + r * a_stride, *w = b + 2 * j;
+            if (wide == 4 && count == 6)
+                body_dot_bf16(6, 4, y, c_stride, x, a_stride, 2, w, 2 * VEC_N, 2 * b_stride,
+                              inner / 2, accumulate);
+            else if (wide == 4)
+                body_few_dot_bf16_of(4, count, y, c_stride, x, a_stride, w, 2 * VEC_N,
+                                     2 * b_stride, inner / 2, accumulate);
+            else
+                body_few_dot_bf16_of(1, count, y, c_stride, x, a_stride, w, 2 * VEC_N,
+                                     2 * b_stride, inner / 2, accumulate);
+            j += wide * VEC_N;
+        }
+        r += count;
+    }
+}
+#undef ROWS
+#endif
+
+/* As above, of bytes; the sums begin with the rows' offsets. */
+static inline __attribute__((always_inline)) void
+body_dot_u8(const int rows, const int vecs, int32_t *y, size_t y_stride, const int8_t *x,
+            size_t x_row, size_t x_step, const int32_t *offset, const uint8_t *w, size_t w_vec,
+            size_t fours, bool first)
+{
+    IVEC sum[DOT_ROWS][4];
+#pragma GCC unroll 12
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 4
+        for (int v = 0; v < vecs; v++)
+            sum[r][v] = first ? I_SET4(offset + r)
+                              : I_LOAD(y + (size_t)r * y_stride + (size_t)v * VEC_N);
+    for (size_t i = 0; i < fours; i++) {
+        IVEC of_w[4];
+#pragma GCC unroll 4
+        for (int v = 0; v < vecs; v++)
+            of_w[v] = I_LOAD(w + (size_t)v * w_vec);
+#pragma GCC unroll 12
+        for (int r = 0; r < rows; r++) {
+            IVEC in = I_SET4(x + (size_t)r * x_row);
+#pragma GCC unroll 4
+            for (int v = 0; v < vecs; v++)
+                sum[r][v] = I_DOT_U8(sum[r][v], of_w[v], in);
+        }
+        w += 4 * KERNEL_PANEL;
+        x += x_step;
+    }
+#pragma GCC unroll 12
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 4
+        for (int v = 0; v < vecs; v++)
+            I_STORE(y + (size_t)r * y_stride + (size_t)v * VEC_N, sum[r][v]);
+}
+
+static void body_tile_dot_u8(int32_t *y, size_t y_stride, const int8_t *x, const int32_t *offset,
+                             const uint8_t *w, size_t panel, size_t k, bool first)
+{
+    body_dot_u8(DOT_ROWS, 2, y, y_stride, x, 4, 4 * DOT_ROWS, offset, w, panel, k / 4, first);
+}
+
+static inline __attribute__((always_inline)) void
+body_few_dot_u8_of(const int vecs, size_t rows, int32_t *y, size_t y_stride, const int8_t *x,
+                   size_t x_stride, const int32_t *offset, const uint8_t *w, size_t w_vec,
+                   size_t fours)
+{
+#define ROWS(N)                                                                                    \
+    case N:                                                                                        \
+        body_dot_u8(N, vecs, y, y_stride, x, x_stride, 4, offset, w, w_vec, fours, true);          \
+        return
+    switch (rows) {
+        ROWS(1);
+        ROWS(2);
+        ROWS(3);
+        ROWS(4);
+        ROWS(5);
+        ROWS(6);
+        ROWS(7);
+        ROWS(8);
+        ROWS(9);
+        ROWS(10);
+        ROWS(11);
+    default:
+        body_dot_u8(DOT_ROWS, vecs, y, y_stride, x, x_stride, 4, offset, w, w_vec, fours, true);
+    }
+#undef ROWS
+}
+
+static void body_few_dot_u8(int32_t *y, size_t y_stride, const int8_t *x, size_t x_stride,
+                            const int32_t *offset, size_t m, const uint8_t *w, size_t panel,
+                            size_t k, size_t from, size_t to)
+{
+    for (size_t p = from; p < to;) {
+        const uint8_t *at = w + p * panel;
+        int32_t *out = y + (p - from) * KERNEL_PANEL;
+        const size_t left = to - p;
+        if (left >= 4 && m <= 6) {
+            body_few_dot_u8_of(4, m, out, y_stride, x, x_stride, offset, at, panel, k / 4);
+            p += 4;
+        } else if (left >= 2) {
+            body_few_dot_u8_of(2, m, out, y_stride, x, x_stride, offset, at, panel, k / 4);
+            p += 2;
+        } else {
+            body_few_dot_u8_of(1, m, out, y_stride, x, x_stride, offset, at, panel, k / 4);
+            p++;
+        }
+    }
+}
+
+#define BODY_GEMM_U8 .tile_dot_u8 = body_tile_dot_u8, .few_dot_u8 = body_few_dot_u8
+#ifdef V_DOT_BF16
+#define BODY_GEMM_BF16 .tile_dot_bf16 = body_tile_dot_bf16, .few_dot_bf16 = body_few_dot_bf16
+#endif
