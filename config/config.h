@@ -80,8 +80,8 @@ typedef struct Config {
     int model_threads; /* 0: one a core */
     int model_max_answer_tokens;
     int64_t model_timeout_us; /* no word from it for so long while it works: it hangs */
-    int64_t window_us;  /* seconds of video that one question sees */
-    int64_t overlap_us; /* by which neighbouring windows overlap */
+    int64_t window_us;        /* seconds of video that one question sees */
+    int64_t overlap_us;       /* by which neighbouring windows overlap */
     int64_t
         boundary_error_us; /* how far the model's own boundaries are off, added to every error */
     char *events_endpoint; /* PUB; default ipc://RUNTIME_DIR/events.ipc */

@@ -1,8 +1,8 @@
 /*
  * softmax(q k^T / sqrt(d)) v without ever holding the scores of more than one block of keys: blocks
- * of KERNEL_BLOCK keys, running maximum and sum (flash attention). In f32; where keys and values are
- * bf16 and the CPU multiplies that, queries and the weights of values are rounded to it too, and
- * sums are f32.
+ * of KERNEL_BLOCK keys, running maximum and sum (flash attention). In f32; where keys and values
+ * are bf16 and the CPU multiplies that, queries and the weights of values are rounded to it too,
+ * and sums are f32.
  *
  * A row's result depends only on its query and its keys, never on what else is computed with it or
  * by how many threads: to the last bit. An Attention is the scratch of one timeline's thread.

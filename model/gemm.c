@@ -20,8 +20,7 @@ const char *gemm_description(void)
 
 static bool is_packed(GemmDtype dtype, GemmLayout layout)
 {
-    return layout == GEMM_ONEDNN ||
-           (layout == GEMM_AUTO && dtype == GEMM_BF16 && false);
+    return layout == GEMM_ONEDNN || (layout == GEMM_AUTO && dtype == GEMM_BF16 && false);
 }
 
 static PanelsKind kind_of(GemmDtype dtype, bool source_is_bf16)

@@ -32,7 +32,7 @@ typedef struct Job {
     float *y;
     size_t m, groups, rows; /* groups of columns; rows of a unit */
     size_t threads;
-    GemmInputs in;          /* where x is not used as it is */
+    GemmInputs in; /* where x is not used as it is */
 } Job;
 
 static bool is_float(PanelsKind kind)
@@ -150,8 +150,8 @@ static TileWeights tile_weights(const Job *job, const char *wide, const float *s
                              .scales = scales + unit_column * (COLUMN_BYTES / KERNEL_GROUP)};
     const size_t panel = column / KERNEL_PANEL, one = w->kind == PANELS_PAIRS ? 2 : 1;
     /* Without a second panel the first is taken twice, and the second half's sums dropped. */
-    return (TileWeights){.values = (const char *)w->values +
-                                   (panel * w->panel + at * KERNEL_PANEL) * one,
+    return (TileWeights){.values =
+                             (const char *)w->values + (panel * w->panel + at * KERNEL_PANEL) * one,
                          .panel = panel + 1 < w->panels ? w->panel : 0};
 }
 

@@ -198,7 +198,7 @@ static const KernelTable *chosen;
 static void choose(void)
 {
     static const char *const names[KERNEL_CPUS] = {"generic", "avx2", "avx512", "avx512vnni",
-                                                  "avx512bf16"};
+                                                   "avx512bf16"};
     const char *forced = getenv("WHEN_CPU");
     int limit = KERNEL_CPUS - 1;
     if (forced && forced[0]) {
@@ -208,8 +208,10 @@ static void choose(void)
         if (i < KERNEL_CPUS)
             limit = i;
         else
-            log_warn("kernels", "WHEN_CPU=%.16s is not generic, avx2, avx512, avx512vnni or avx512bf16: ignored",
-                     forced);
+            log_warn(
+                "kernels",
+                "WHEN_CPU=%.16s is not generic, avx2, avx512, avx512vnni or avx512bf16: ignored",
+                forced);
     }
     while (limit > KERNEL_GENERIC && !kernels_of((KernelCpu)limit))
         limit--;

@@ -102,9 +102,9 @@ static inline __m256i I_ADD16(__m256i sum, __m256i v)
     return sum;
 }
 
-#define I_Q4_BEGIN(p)         I_ZERO()
-#define I_Q4_DOT(sum, w, x)   I_ADD16(sum, I_MADDU8(w, x))
-#define I_Q4_END(sum, p)      I_ADD32(I_PAIRS(sum), I_SET4(p))
+#define I_Q4_BEGIN(p)       I_ZERO()
+#define I_Q4_DOT(sum, w, x) I_ADD16(sum, I_MADDU8(w, x))
+#define I_Q4_END(sum, p)    I_ADD32(I_PAIRS(sum), I_SET4(p))
 
 static inline void V_STORE_S8(int8_t *p, __m256 v)
 {

@@ -19,4 +19,5 @@
 #include "model/kernels_dot_body.h"
 
 const GemmKernels gemm_kernels_avx512_vnni = {BODY_GEMM, BODY_GEMM_U8};
-const KernelTable kernels_avx512_vnni = {BODY_TABLE(KERNEL_AVX512_VNNI, "avx512vnni", &gemm_kernels_avx512_vnni)};
+const KernelTable kernels_avx512_vnni = {
+    BODY_TABLE(KERNEL_AVX512_VNNI, "avx512vnni", &gemm_kernels_avx512_vnni)};

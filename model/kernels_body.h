@@ -326,5 +326,6 @@ static void body_f32_to_bf16(uint16_t *y, const float *x, size_t n)
     .cpu = CPU, .name = NAME, .rmsnorm = body_rmsnorm, .silu_mul = body_silu_mul, .add = body_add, \
     .scale = body_scale, .max = body_max, .exp_sum = body_exp_sum, .rope = body_rope,              \
     .tile = body_tile, .panels_f32 = body_panels_f32, .panels_bf16 = body_panels_bf16,             \
-    .bf16_to_f32 = body_bf16_to_f32, .pairs_to_f32 = body_pairs_to_f32, .f32_to_bf16 = body_f32_to_bf16, .gemm = GEMM,                \
-    .s8_scale = body_s8_scale, .s8_mul = body_s8_mul
+    .bf16_to_f32 = body_bf16_to_f32, .pairs_to_f32 = body_pairs_to_f32,                            \
+    .f32_to_bf16 = body_f32_to_bf16, .gemm = GEMM, .s8_scale = body_s8_scale,                      \
+    .s8_mul = body_s8_mul

@@ -115,11 +115,11 @@ static void body_tile_pairs(float *c, size_t c_stride, const uint16_t *a, size_t
                 body_dot_bf16(6, 4, y, c_stride, x, a_stride, 2, w, 2 * VEC_N, 2 * b_stride,
                               inner / 2, accumulate);
             else if (wide == 4)
-                body_few_dot_bf16_of(4, count, y, c_stride, x, a_stride, w, 2 * VEC_N,
-                                     2 * b_stride, inner / 2, accumulate);
+                body_few_dot_bf16_of(4, count, y, c_stride, x, a_stride, w, 2 * VEC_N, 2 * b_stride,
+                                     inner / 2, accumulate);
             else
-                body_few_dot_bf16_of(1, count, y, c_stride, x, a_stride, w, 2 * VEC_N,
-                                     2 * b_stride, inner / 2, accumulate);
+                body_few_dot_bf16_of(1, count, y, c_stride, x, a_stride, w, 2 * VEC_N, 2 * b_stride,
+                                     inner / 2, accumulate);
             j += wide * VEC_N;
         }
         r += count;
@@ -139,8 +139,8 @@ body_dot_u8(const int rows, const int vecs, int32_t *y, size_t y_stride, const i
     for (int r = 0; r < rows; r++)
 #pragma GCC unroll 4
         for (int v = 0; v < vecs; v++)
-            sum[r][v] = first ? I_SET4(offset + r)
-                              : I_LOAD(y + (size_t)r * y_stride + (size_t)v * VEC_N);
+            sum[r][v] =
+                first ? I_SET4(offset + r) : I_LOAD(y + (size_t)r * y_stride + (size_t)v * VEC_N);
     for (size_t i = 0; i < fours; i++) {
         IVEC of_w[4];
 #pragma GCC unroll 4

@@ -30,7 +30,7 @@ bool panels_init(Panels *p, PanelsKind kind, size_t n, size_t k, bool bias, void
     p->panels = (n + W - 1) / W;
     p->steps = (k + multiple - 1) / multiple * multiple;
     const bool bytes = kind == PANELS_S8 || kind == PANELS_U8;
-    const size_t one = kind == PANELS_F32             ? sizeof(float)
+    const size_t one = kind == PANELS_F32           ? sizeof(float)
                        : bytes || kind == PANELS_Q4 ? 1
                                                     : sizeof(uint16_t);
     size_t values, at = 0;

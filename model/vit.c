@@ -253,7 +253,8 @@ static int block_run(const Vit *v, const Block *b, Compute *c, const Plan *p, si
     /* Queries and keys lie side by side: one call turns both. */
     compute_rope(c, qkv, 3 * hidden, n, 2 * (size_t)h->heads, cos, sin, half);
     r = attention_segments(c->attention, qkv, full ? p->frames : p->windows,
-                           full ? grids : grids * p->n_windows, h->heads, h->head_dim, v->bf16, mixed);
+                           full ? grids : grids * p->n_windows, h->heads, h->head_dim, v->bf16,
+                           mixed);
     if (r == 0)
         r = gemm_run(c->gemm, b->proj, mixed, n, update);
     if (r < 0)

@@ -4,6 +4,9 @@ every stage, computed in numpy float64 from the architecture's definition, indep
 
     python3 tests/golden/make_golden.py OUT            writes the vectors
     python3 tests/golden/make_golden.py --check DIR    runs the same reference over other vectors
+    python3 tests/golden/make_golden.py --tolerances DIR
+        writes DIR/tolerances.json: how far the same reference is off when each of its operations
+        rounds its result to bf16
 
 Needs numpy, torch (bicubic resizing only), regex, jinja2. Never needed to build, run or test whend.
 """
@@ -193,29 +196,37 @@ def save(path, array, dtype):
 
 # ---------------------------------------------------------------- model, float64
 
+ROUNDS = [False]  # --tolerances: operations give bf16
+
+
+def op(x):
+    """the result of an operation"""
+    return widen(bf16(x)) if ROUNDS[0] else x
+
+
 def rms(x, w, eps):
-    return x / np.sqrt((x * x).mean(-1, keepdims=True) + eps) * w
+    return op(op(x / np.sqrt((x * x).mean(-1, keepdims=True) + eps)) * w)
 
 
 def silu(x):
-    return x / (1 + np.exp(-x))
+    return op(x / (1 + np.exp(-x)))
 
 
 def softmax(x):
     e = np.exp(x - x.max(-1, keepdims=True))
-    return e / e.sum(-1, keepdims=True)
+    return op(e / e.sum(-1, keepdims=True))
 
 
 def rotate(x, cos, sin):
     """x [L, heads, d]; cos, sin [L, d]; pairs i with i + d/2"""
     half = x.shape[-1] // 2
     turned = np.concatenate([-x[..., half:], x[..., :half]], -1)
-    return x * cos[:, None] + turned * sin[:, None]
+    return op(x * cos[:, None] + turned * sin[:, None])
 
 
 def linear(x, w, name):
     y = x @ w[name + ".weight"].T
-    return y + w[name + ".bias"] if name + ".bias" in w else y
+    return op(y + w[name + ".bias"] if name + ".bias" in w else y)
 
 
 def patches(frames, mean, std, merge=2, p=14):
@@ -270,13 +281,14 @@ class Vision:
         q, k, v = rotate(qkv[:, 0], cos, sin), rotate(qkv[:, 1], cos, sin), qkv[:, 2]
         out = np.zeros_like(q)
         for a, b in zip(bounds, bounds[1:]):
-            scores = np.einsum("qhd,khd->hqk", q[a:b], k[a:b]) / math.sqrt(self.d)
-            out[a:b] = np.einsum("hqk,khd->qhd", softmax(scores), v[a:b])
+            scores = op(np.einsum("qhd,khd->hqk", q[a:b], k[a:b]) / math.sqrt(self.d))
+            out[a:b] = op(np.einsum("hqk,khd->qhd", softmax(scores), v[a:b]))
         return linear(out.reshape(len(x), -1), self.w, name + ".proj")
 
     def run(self, pixels, grid):
         w, unit = self.w, self.merge ** 2
-        out = {"patch_embed": pixels @ w["patch_embed.proj.weight"].reshape(self.hidden, -1).T}
+        embed = op(op(pixels) @ w["patch_embed.proj.weight"].reshape(self.hidden, -1).T)
+        out = {"patch_embed": embed}
         position = self.positions(grid)
         cos, sin = self.rope(position)
         order, bounds = self.windows(grid)
@@ -287,15 +299,16 @@ class Vision:
         x, cos, sin = out["patch_embed"][rows], cos[rows], sin[rows]
         for i in range(self.depth):
             b = f"blocks.{i}"
-            x = x + self.attention(rms(x, w[b + ".norm1.weight"], 1e-6), b + ".attn", cos, sin,
-                                   frames if i in self.full else bounds)
+            y = self.attention(rms(x, w[b + ".norm1.weight"], 1e-6), b + ".attn", cos, sin,
+                               frames if i in self.full else bounds)
+            x = op(x + y)
             y = rms(x, w[b + ".norm2.weight"], 1e-6)
-            y = silu(linear(y, w, b + ".mlp.gate_proj")) * linear(y, w, b + ".mlp.up_proj")
-            x = x + linear(y, w, b + ".mlp.down_proj")
+            y = op(silu(linear(y, w, b + ".mlp.gate_proj")) * linear(y, w, b + ".mlp.up_proj"))
+            x = op(x + linear(y, w, b + ".mlp.down_proj"))
             out[f"block_{i:02d}"] = x
         y = rms(x, w["merger.ln_q.weight"], 1e-6).reshape(len(order), -1)
         y = linear(y, w, "merger.mlp.0")
-        y = y * 0.5 * (1 + np.vectorize(math.erf)(y / math.sqrt(2)))
+        y = op(y * 0.5 * (1 + np.vectorize(math.erf)(y / math.sqrt(2))))
         out["merger"] = linear(y, w, "merger.mlp.2")[np.argsort(order)]
         return out
 
@@ -341,15 +354,15 @@ class Language:
                        for s in "qkv")
             q, k = rotate(q, cos, sin), rotate(k, cos, sin)
             k, v = (np.repeat(a, self.heads // self.kv, 1) for a in (k, v))
-            scores = np.einsum("qhd,khd->hqk", q, k) / math.sqrt(self.d) + mask
-            y = np.einsum("hqk,khd->qhd", softmax(scores), v).reshape(n, -1)
-            x = x + linear(y, w, p + ".self_attn.o_proj")
+            scores = op(np.einsum("qhd,khd->hqk", q, k) / math.sqrt(self.d)) + mask
+            y = op(np.einsum("hqk,khd->qhd", softmax(scores), v).reshape(n, -1))
+            x = op(x + linear(y, w, p + ".self_attn.o_proj"))
             y = rms(x, w[p + ".post_attention_layernorm.weight"], self.eps)
-            y = silu(linear(y, w, p + ".mlp.gate_proj")) * linear(y, w, p + ".mlp.up_proj")
-            x = x + linear(y, w, p + ".mlp.down_proj")
+            y = op(silu(linear(y, w, p + ".mlp.gate_proj")) * linear(y, w, p + ".mlp.up_proj"))
+            x = op(x + linear(y, w, p + ".mlp.down_proj"))
             out[f"layer_{i:02d}"] = x
         out["final_norm"] = rms(x, w["model.norm.weight"], self.eps)
-        out["logits"] = out["final_norm"] @ w["lm_head.weight"].T
+        out["logits"] = op(out["final_norm"] @ w["lm_head.weight"].T)
         return out
 
     def greedy(self, ids, visual, position, steps, eos, penalty=1.0):
@@ -754,6 +767,46 @@ def make(out):
     pixels = make_pixels(out, directory, rng)
     visual = make_vision(out, Vision(config, weights), pixels)
     make_language(out, tok, config, weights, visual, rng)
+    tolerances(out)
+
+
+def off(got, want):
+    """the error's rms over the rms of what is wanted"""
+    return {"rel_rms": float(np.sqrt(((got - want) ** 2).sum() / max((want ** 2).sum(), 1e-30)))}
+
+
+def tolerances(root):
+    found = {"vit": {}, "llm": {}}
+    ROUNDS[0] = True
+    for name in sorted(os.listdir(f"{root}/06_vit")):
+        vision = Vision(*load_model(f"{root}/00_checkpoints/{name}"))
+        for case in sorted(os.listdir(f"{root}/06_vit/{name}")):
+            d = f"{root}/06_vit/{name}/{case}"
+            meta = json.load(open(d + "/meta.json"))
+            pixels = np.load(f"{root}/{meta['pixel_values']}").astype(np.float64)
+            found["vit"].setdefault(name, {})[case] = {
+                key: off(a, np.load(f"{d}/{key}_f32.npy").astype(np.float64))
+                for key, a in vision.run(pixels, meta["grid_thw"]).items()
+                if key in ("patch_embed", "merger") or key.startswith("block")}
+    for name in sorted(os.listdir(f"{root}/07_llm")):
+        config, weights = load_model(f"{root}/00_checkpoints/{name}")
+        language = Language(config, weights)
+        for case in sorted(os.listdir(f"{root}/07_llm/{name}")):
+            d = f"{root}/07_llm/{name}/{case}"
+            prompt = json.load(open(d + "/prompt.json"))
+            position, _ = mrope(prompt["segments"], prompt["tokens_per_second"])
+            visual = None
+            if prompt["pixel_values"]:
+                pixels = np.load(f"{root}/{prompt['pixel_values']}").astype(np.float64)
+                visual = Vision(config, weights).run(pixels, prompt["grid_thw"])["merger"]
+            x = language.embed(np.load(d + "/input_ids_i32.npy"), visual)
+            result = language.run(x, position)
+            result["logits"] = result["logits"][np.load(d + "/logit_positions_i32.npy")]
+            result["inputs_embeds"] = x
+            found["llm"].setdefault(name, {})[case] = {
+                key: off(a, np.load(f"{d}/{key}_f32.npy").astype(np.float64))
+                for key, a in result.items()}
+    dump(f"{root}/tolerances.json", found)
 
 
 def check(root):
@@ -789,6 +842,8 @@ def check(root):
 if __name__ == "__main__":
     if len(sys.argv) == 3 and sys.argv[1] == "--check":
         check(sys.argv[2])
+    elif len(sys.argv) == 3 and sys.argv[1] == "--tolerances":
+        tolerances(sys.argv[2])
     elif len(sys.argv) == 2:
         make(sys.argv[1])
     else:

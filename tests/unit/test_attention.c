@@ -4,8 +4,8 @@
 
 #include <math.h>
 #include <setjmp.h>
-#include <stdbool.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -239,8 +239,7 @@ static void segments(int heads, int dim, int threads, bool bf16, double toleranc
     assert_int_equal(pool_new(threads, &pool), 0);
     assert_int_equal(attention_new(pool, dim, &attention), 0);
     for (int again = 0; again < 2; again++) {
-        assert_int_equal(attention_segments(attention, qkv, begins, 5, heads, dim, bf16, out),
-                         0);
+        assert_int_equal(attention_segments(attention, qkv, begins, 5, heads, dim, bf16, out), 0);
         double want[128];
         for (size_t s = 0; s < 5; s++)
             for (size_t i = (size_t)begins[s]; i < (size_t)begins[s + 1]; i += 7)

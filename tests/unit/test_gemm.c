@@ -112,8 +112,9 @@ static int run(GemmDtype dtype, GemmLayout layout, bool from_bf16, bool with_bia
             size_t m = ROWS[i];
             memset(in.y, 0xff, in.m * in.n * sizeof(float));
             assert_int_equal(gemm_run(gemm, weight, in.x, m, in.y), 0);
-            bool rounds_x = dtype == GEMM_BF16 &&
-                            (layout == GEMM_ONEDNN ? m > GEMM_FEW : kernels()->gemm->few_dot_bf16 != NULL);
+            bool rounds_x =
+                dtype == GEMM_BF16 &&
+                (layout == GEMM_ONEDNN ? m > GEMM_FEW : kernels()->gemm->few_dot_bf16 != NULL);
             check(&in, m, with_bias, from_bf16 || dtype == GEMM_BF16, rounds_x, 4e-6);
             if (m < in.m) /* nothing behind the last row */
                 assert_true(isnan(in.y[m * in.n]));

@@ -420,17 +420,12 @@ static void test_choice(void **user)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rmsnorm),
-        cmocka_unit_test(test_silu_mul),
-        cmocka_unit_test(test_add_scale_max),
-        cmocka_unit_test(test_exp_sum),
-        cmocka_unit_test(test_rope),
-        cmocka_unit_test(test_tile),
-        cmocka_unit_test(test_panels),
-        cmocka_unit_test(test_pairs), cmocka_unit_test(test_bf16),
-        cmocka_unit_test(test_s8),
-        cmocka_unit_test(test_gelu_softmax),
-        cmocka_unit_test(test_rope_table),
+        cmocka_unit_test(test_rmsnorm),       cmocka_unit_test(test_silu_mul),
+        cmocka_unit_test(test_add_scale_max), cmocka_unit_test(test_exp_sum),
+        cmocka_unit_test(test_rope),          cmocka_unit_test(test_tile),
+        cmocka_unit_test(test_panels),        cmocka_unit_test(test_pairs),
+        cmocka_unit_test(test_bf16),          cmocka_unit_test(test_s8),
+        cmocka_unit_test(test_gelu_softmax),  cmocka_unit_test(test_rope_table),
         cmocka_unit_test(test_choice),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -22,8 +22,8 @@
 
 static const GemmKernels gemm_arrays = {BODY_GEMM};
 /* That table's other kernels are test_kernels.c's. */
-static const KernelTable kernels_arrays __attribute__((unused)) =
-    {BODY_TABLE(KERNEL_AVX512, "arrays of 16", &gemm_arrays)};
+static const KernelTable kernels_arrays
+    __attribute__((unused)) = {BODY_TABLE(KERNEL_AVX512, "arrays of 16", &gemm_arrays)};
 
 typedef struct Version {
     const char *name;

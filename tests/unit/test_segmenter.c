@@ -153,7 +153,8 @@ static void each_boundary_from_the_window_that_saw_it_best(void **state)
     segmenter_free(segmenter);
 }
 
-/* The earlier window saw it end just where the later one begins, and the later one sees it go on. */
+/* The earlier window saw it end just where the later one begins, and the later one sees it go on.
+ */
 static void end_at_the_later_windows_edge_is_gainsaid(void **state)
 {
     (void)state;

@@ -1,6 +1,6 @@
 /*
- * The vectors of kernels_body.h, kernels_gemm_body.h and kernels_dot_body.h as arrays of 16, for the tests of their
- * loops on CPUs without AVX-512.
+ * The vectors of kernels_body.h, kernels_gemm_body.h and kernels_dot_body.h as arrays of 16, for
+ * the tests of their loops on CPUs without AVX-512.
  */
 #ifndef WHEN_TESTS_VECTORS16_H
 #define WHEN_TESTS_VECTORS16_H
@@ -205,7 +205,7 @@ static NOT_INLINE VEC V_DOT_BF16(VEC sum, IVEC w, IVEC x)
     EACH(fmaf(bf16_of(&w, 2 * i + 1), bf16_of(&x, 2 * i + 1),
               fmaf(bf16_of(&w, 2 * i), bf16_of(&x, 2 * i), sum.lane[i])));
 }
-#define V_DOT_BF16 V_DOT_BF16
+#define V_DOT_BF16          V_DOT_BF16
 /* As a CPU without I_DOT_U8 does it, which the wide CPUs' own tests do not run. */
 #define I_Q4_BEGIN(p)       I_ZERO()
 #define I_Q4_DOT(sum, w, x) I_ADD16(sum, I_MADDU8(w, x))

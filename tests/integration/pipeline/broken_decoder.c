@@ -38,7 +38,8 @@ static gboolean on_event(GstPad *pad, GstObject *parent, GstEvent *event)
         return gst_pad_event_default(pad, parent, event);
     gst_event_unref(event);
     GstPad *src = gst_element_get_static_pad(&broken->element, "src");
-    GstCaps *caps = gst_caps_from_string("video/x-raw,format=I420,width=64,height=64,framerate=25/1");
+    GstCaps *caps =
+        gst_caps_from_string("video/x-raw,format=I420,width=64,height=64,framerate=25/1");
     gboolean taken = gst_pad_push_event(src, gst_event_new_caps(caps));
     gst_caps_unref(caps);
     gst_object_unref(src);
