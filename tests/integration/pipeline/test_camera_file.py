@@ -98,10 +98,10 @@ class Test(unittest.TestCase):
 
     def test_dies_with_its_parent(self):
         parent = subprocess.Popen(
-            [sys.executable, "-c", "import subprocess, sys, time\n"
+            [sys.executable, "-c", "import signal, subprocess, sys\n"
              "child = subprocess.Popen(sys.argv[1:])\n"
              "print(child.pid, flush=True)\n"
-             "time.sleep(60)", os.path.join(BUILD, "whend-camera"), "--connect", "ipc:///tmp/when-nobody.ipc", "--id",
+             "signal.pause()", os.path.join(BUILD, "whend-camera"), "--connect", "ipc:///tmp/when-nobody.ipc", "--id",
              "camera/x/1"], stdout=subprocess.PIPE, text=True)
         self.addCleanup(parent.stdout.close)
         child = int(parent.stdout.readline())
