@@ -1,5 +1,5 @@
 /*
- * Loading: sizes, tokenizer, template, then the tensors one after another into packed weights; the
+ * Loading: sizes, tokenizer, template, then the tensors into packed weights by all threads; the
  * files are unmapped again when all are copied.
  */
 #include "model/engine.h"
@@ -63,6 +63,11 @@ static void safetensorsp(Safetensors **tensors)
     safetensors_free(*tensors);
 }
 
+static void poolp(Pool **pool)
+{
+    pool_free(*pool);
+}
+
 static void lorap(Lora **lora)
 {
     lora_free(*lora);
@@ -89,21 +94,15 @@ static void make_name(Engine *e, const char *directory, const char *lora)
 }
 
 /* Refuses at once what would be killed in the middle. */
-static int check_memory(const char *directory, const Safetensors *tensors, GemmDtype dtype,
-                        Error *err)
+static int check_memory(const char *directory, const Weights *w, Error *err)
 {
-    uint64_t needed = OTHER_BYTES, largest = 0;
-    for (size_t i = 0; i < safetensors_count(tensors); i++) {
-        const Tensor *t = safetensors_at(tensors, i);
-        uint64_t bytes = gemm_estimate_bytes(dtype, t->n, t->dtype == TENSOR_BF16);
-        needed += bytes;
-        /* While it is converted a tensor is there twice; stacked ones are up to three. */
-        largest = bytes > largest ? bytes : largest;
-    }
-    needed += largest;
-    uint64_t available = memory_available_bytes();
+    if (w->n_jobs == 0) /* all are mapped */
+        return 0;
+    const uint64_t needed = OTHER_BYTES + weights_needed_bytes(w);
+    const uint64_t available = memory_available_bytes();
     if (needed <= available)
         return 0;
+    const GemmDtype dtype = w->dtype;
     return error_set(err, ENOMEM, EX_OSERR, "%s: needs %.1f GiB, %.1f available: %s", directory,
                      (double)needed / (1 << 30), (double)available / (1 << 30),
                      dtype == GEMM_F32    ? "use dtype bf16, close other programs, or use a "
@@ -148,6 +147,9 @@ static int load(Engine *e, const char *directory, const EngineOptions *options, 
                          "they belong to different models",
                          directory, tokenizer_size(e->tokenizer) - 1, e->hparams.text.vocab);
 
+    _cleanup_(poolp) Pool *pool = NULL;
+    if (pool_new(e->threads, &pool) < 0)
+        return error_set(err, ENOMEM, EX_OSERR, "%s: no memory", directory);
     _cleanup_(safetensorsp) Safetensors *tensors = NULL;
     _cleanup_(lorap) Lora *lora = NULL;
     r = safetensors_open(directory, "model", &tensors, err);
@@ -155,18 +157,20 @@ static int load(Engine *e, const char *directory, const EngineOptions *options, 
         r = checkpoint_check(&e->hparams, tensors, err);
     if (r == 0 && options->lora)
         r = lora_open(options->lora, &lora, err);
-    Weights w = {.tensors = tensors, .lora = lora, .dtype = gemm_dtype(options->dtype), .err = err};
+    _cleanup_(weights_deinit) Weights w = {
+        .tensors = tensors, .lora = lora, .dtype = gemm_dtype(options->dtype), .err = err};
     if (r == 0 && options->cache)
         packed_cache_open(options->cache, directory, options->lora,
-                          engine_dtype_name(options->dtype), gemm_description(), &e->cache);
+                          engine_dtype_name(options->dtype), gemm_description(), pool, &e->cache);
     w.cache = e->cache;
-    /* Weights that are mapped need no memory of their own. */
-    if (r == 0 && !packed_cache_is_filled(e->cache))
-        r = check_memory(directory, tensors, w.dtype, err);
     if (r == 0)
         r = vit_new(&e->hparams.vision, &w, &e->vit);
     if (r == 0)
         r = llm_new(&e->hparams.text, &w, &e->llm);
+    if (r == 0)
+        r = check_memory(directory, &w, err);
+    if (r == 0)
+        r = weights_pack(&w, pool);
     if (r == 0)
         r = check_adapter(options->lora, tensors, lora, &w, err);
     e->bytes = w.bytes;
