@@ -85,12 +85,12 @@ class Formats(unittest.TestCase):
                                "0", *args], capture_output=True, text=True, timeout=120,
                               env=dict(os.environ, LC_ALL="C.UTF-8"), check=False)
 
-    def see(self, model):
+    def see(self, model, *more):
         """Ids and logits."""
         result = []
         names = {"--ids": ("i", 4), "--logits": ("f", 4)}
         args = [word for option in names for word in (option, os.path.join(self.dir, option + ".npy"))]
-        run = self.run_model(model, "--dtype", "f32", *args)
+        run = self.run_model(model, "--dtype", "f32", *args, *more)
         self.assertEqual((run.returncode, run.stderr), (0, ""))
         for option, (code, size) in names.items():
             with open(os.path.join(self.dir, option + ".npy"), "rb") as file:
@@ -186,6 +186,119 @@ class Formats(unittest.TestCase):
         os.unlink(self.path("tokenizer.json"))
         self.same()
 
+    def test_cache(self):
+        """Packed weights that are kept give the same; damaged, of another source or not writable, they are made again."""
+        cache = os.path.join(self.dir, "cache")
+        plain = self.see(self.model, "--dtype", "int8")
+        self.assertEqual(self.see(self.model, "--dtype", "int8", "--cache", cache), plain)
+        kept = os.listdir(cache)
+        self.assertEqual(len(kept), 1)
+        path = os.path.join(cache, kept[0])
+        before = os.stat(path)
+        self.assertEqual(self.see(self.model, "--dtype", "int8", "--cache", cache), plain)
+        self.assertEqual(os.stat(path).st_ino, before.st_ino)
+        with open(path, "r+b") as file:
+            file.seek(4096 + 100)  # in the first block
+            byte = file.read(1)[0]
+            file.seek(-1, os.SEEK_CUR)
+            file.write(bytes([byte ^ 1]))
+        result = self.run_model(self.model, "--dtype", "int8", "--cache", cache)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn("damaged: made again", result.stderr)
+        self.assertNotEqual(os.stat(path).st_ino, before.st_ino)
+        self.assertEqual(self.see(self.model, "--dtype", "int8", "--cache", cache), plain)
+        name = "model.layers.0.mlp.up_proj.weight"
+        dtype, shape, data = self.tensors[name]
+        write_tensors(self.weights, dict(self.tensors, **{name: (dtype, shape, data[2:] + data[:2])}))
+        changed = self.see(self.model, "--dtype", "int8")
+        self.assertNotEqual(changed, plain)
+        self.assertEqual(self.see(self.model, "--dtype", "int8", "--cache", cache), changed)
+        self.assertEqual(len(os.listdir(cache)), 1)
+        self.assertNotEqual(os.listdir(cache), kept)
+        result = self.run_model(self.model, "--cache", "/proc/none")
+        self.assertEqual(result.returncode, 0, result.stderr)
+
+    def tokens(self, *args):
+        """How many the prompt has."""
+        result = self.run_model(self.model, "--json", *args)
+        self.assertEqual((result.returncode, result.stderr), (0, ""))
+        return json.loads(result.stdout)["prompt_tokens"]
+
+    def test_picture_limits(self):
+        """Sizes of images by preprocessor_config.json, of videos by their own file where there is one, in both forms."""
+        frames, pts = os.path.join(self.dir, "frames.npy"), os.path.join(self.dir, "pts.npy")
+        for path, kind, shape, data in ((frames, "|u1", (2, 112, 112, 3), bytes(2 * 112 * 112 * 3)),
+                                        (pts, "<f8", (2,), struct.pack("<2d", 0, 1))):
+            header = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}".encode()
+            header += b" " * (117 - len(header)) + b"\n"
+            with open(path, "wb") as file:
+                file.write(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + data)
+        video = ("--frames", frames, "--pts", pts)
+        image = os.path.join(self.dir, "image.png")
+        subprocess.run(["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "color=size=112x112", "-frames:v", "1", image],
+                       check=True, timeout=60)
+        none = self.tokens() + 2  # and where vision begins and ends
+        own = {"size": {"shortest_edge": 784, "longest_edge": 28 * 56}}
+        for limits in ({"min_pixels": 784, "max_pixels": 56 * 56}, {"size": {"shortest_edge": 784, "longest_edge": 56 * 56}}):
+            self.edit("preprocessor_config.json", lambda c, new=limits: (c.pop("min_pixels", 0), c.pop("max_pixels", 0),
+                                                                         c.pop("size", 0), c.update(new)))
+            self.assertEqual(self.tokens("--image", image) - none, 4)
+            self.assertEqual(self.tokens(*video) - none, 4)
+            with open(self.path("preprocessor_config.json"), encoding="utf-8") as file:
+                config = json.load(file)
+            for form in (own, {"min_pixels": 784, "max_pixels": 28 * 56}):
+                config = {k: v for k, v in config.items() if k not in ("size", "min_pixels", "max_pixels")}
+                with open(self.path("video_preprocessor_config.json"), "w", encoding="utf-8") as file:
+                    json.dump(dict(config, **form), file)
+                self.assertEqual(self.tokens("--image", image) - none, 4)
+                self.assertEqual(self.tokens(*video) - none, 1)
+            os.unlink(self.path("video_preprocessor_config.json"))
+
+    def test_end_tokens(self):
+        """generation_config.json's, one or a list, end an answer."""
+        def answer():
+            result = self.run_model(self.model, "--json", "--max-tokens", "6")
+            self.assertEqual((result.returncode, result.stderr), (0, ""))
+            return json.loads(result.stdout)
+        ids = answer()["ids"]
+        self.assertEqual(len(ids), 6)
+        first = next(k for k in range(1, 6) if ids[k] not in ids[:k])
+        for end in (ids[first], [1, ids[first]]):
+            self.edit("generation_config.json", lambda c, new=end: c.update(eos_token_id=new))
+            told = answer()
+            self.assertEqual((told["ids"][:first], told["end"]), (ids[:first], "stop"))
+            self.assertLessEqual(len(told["ids"]), first + 1)
+
+    def test_adapter_configs(self):
+        """Target modules as a list or as a pattern, older names of tensors, rank-stabilised scaling, bf16 factors: one model."""
+        kept = os.path.join(self.dir, "adapter")
+        golden = os.path.join(ARGS.golden, "08_lora", "adapter")
+        with open(golden + "/adapter_config.json", encoding="utf-8") as file:
+            config = json.load(file)
+        rank, alpha = config["r"], config["lora_alpha"]
+        plain = self.see(ARGS.model)[1]
+        want = self.see(ARGS.model, "--lora", golden)[1]
+        self.assertGreater(max(abs(a - b) for a, b in zip(plain, want, strict=True)), 0.01 * max(map(abs, plain)))
+
+        def close(change, source="adapter", dtype=None):
+            shutil.rmtree(kept, ignore_errors=True)
+            shutil.copytree(os.path.join(ARGS.golden, "08_lora", source), kept, copy_function=shutil.copyfile)
+            with open(kept + "/adapter_config.json", "w", encoding="utf-8") as file:
+                json.dump(dict(config, **change), file)
+            if dtype:
+                weights = kept + "/adapter_model.safetensors"
+                write_tensors(weights, {name: as_type(t, dtype) for name, t in read_tensors(weights).items()})
+            got = self.see(ARGS.model, "--lora", kept)[1]
+            return max(abs(a - b) for a, b in zip(want, got, strict=True)) <= (2e-3 if dtype else 1e-5) * max(map(abs, want))
+        modules = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+        self.assertTrue(close({"target_modules": modules}))
+        self.assertTrue(close({"target_modules": r"^(?!.*visual).*(?:q|k|v|o|gate|up|down)_proj$"}))
+        self.assertTrue(close({"target_modules": modules}, "adapter_older_key_names"))
+        self.assertTrue(close({}, dtype="F16"))
+        self.assertTrue(close({"use_rslora": True, "lora_alpha": alpha / rank ** 0.5}))
+        self.assertFalse(close({"use_rslora": True}))
+        self.assertFalse(close({"lora_alpha": alpha / 2}))
+
     # --- refused ---
 
     def refused(self, code, *words, args=()):
@@ -251,6 +364,8 @@ class Formats(unittest.TestCase):
 
     def test_memory(self):
         """A model that cannot fit is refused by an estimate, before anything is allocated."""
+        if ARGS.sanitized:
+            self.skipTest("a sanitized program needs more address space than the limit")
         self.widen(1 << 20)
         # Room for the program and its mapped file, not for the weights once more.
         size = os.path.getsize(self.weights)
@@ -288,6 +403,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     for option in ("whenscan", "golden"):
         parser.add_argument("--" + option, required=True)
+    parser.add_argument("--sanitized", action="store_true")
     ARGS, rest = parser.parse_known_args()
     ARGS.model = sorted(p for p in glob.glob(ARGS.golden + "/00_checkpoints/*")
                         if os.path.exists(p + "/model.safetensors") and os.path.exists(p + "/tokenizer.json"))[0]

@@ -2,10 +2,13 @@
 every prompt of 07, the rendering of 02 with pictures between texts, and what is refused."""
 import argparse
 import glob
+import itertools
 import json
 import os
 import re
+import resource
 import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -13,7 +16,7 @@ import tempfile
 import unittest
 import zlib
 
-EX_USAGE, EX_DATAERR, EX_NOINPUT, EX_CANTCREAT = 64, 65, 66, 73
+EX_USAGE, EX_DATAERR, EX_NOINPUT, EX_CANTCREAT, EX_IOERR = 64, 65, 66, 73, 74
 MOST_TOKENS = 2000  # of a case of 02: pictures of that many tokens are made for it
 FEWEST_PIXELS = 3136  # smaller pictures are enlarged
 ARGS = None
@@ -174,6 +177,31 @@ class Prompt(unittest.TestCase):
             done += 1
         self.assertGreaterEqual(done, 3)
 
+    def test_interleaved(self):
+        """Several images and videos between texts: the same as the whole text written out, pictures in their order."""
+        model = sorted(glob.glob(ARGS.golden + "/00_checkpoints/*"))[0]
+        image = [self.image(56, 56 + 28 * k, bytes([40 * k]) * (56 * (56 + 28 * k) * 3)) for k in range(3)]
+        video = [self.video(self.grey(2 + 2 * k, 56, 84), [i / 2 for i in range(2 + 2 * k)]) for k in range(2)]
+        media = [image[0], video[0], image[1], video[1], image[2]]
+        texts = ["first ", " then ", " and ", " or ", "", " when?"]
+        mixed = [word for k, picture in enumerate(media) for word in (*(["--prompt", texts[k]] if texts[k] else []), *picture)]
+        seen, _ = self.arrays(model, "--system", "S", *mixed, "--prompt", texts[5], "--max-tokens", "0")
+        pads = [f"<|vision_start|><|{kind}_pad|><|vision_end|>" for kind in ("image", "video", "image", "video", "image")]
+        whole = "".join(text + pad for text, pad in zip(texts, [*pads, ""]))
+        raw = f"<|im_start|>system\nS<|im_end|>\n<|im_start|>user\n{whole}<|im_end|>\n<|im_start|>assistant\n"
+        again, _ = self.arrays(model, *(word for picture in media for word in picture), "--prompt", raw, "--raw-prompt",
+                               "--max-tokens", "0")
+        self.assertEqual(seen, again)
+        with open(model + "/config.json", encoding="utf-8") as file:
+            config = json.load(file)
+        pads = [config[kind + "_token_id"] for kind in ("image", "video")]
+        runs = [(pads.index(id), len(list(same))) for id, same in itertools.groupby(seen["ids"][1]) if id in pads]
+        self.assertEqual(runs, [(0, 4), (1, 6), (0, 6), (1, 12), (0, 8)])
+        other = [media[2], *media[1:2], media[0], *media[3:]]
+        changed, _ = self.arrays(model, *(word for picture in other for word in picture), "--prompt", raw, "--raw-prompt",
+                                 "--max-tokens", "0")
+        self.assertNotEqual(seen["ids"], changed["ids"])
+
     def test_streamed_text(self):
         """Text is what --json has; a tight limit cuts it."""
         model = sorted(glob.glob(ARGS.golden + "/00_checkpoints/*"))[0]
@@ -215,6 +243,36 @@ class Prompt(unittest.TestCase):
         self.refused(EX_DATAERR, "--image", self.path("no.png"), "--prompt", "x", words=("no.png",))
         self.refused(EX_CANTCREAT, "--prompt", "x", "--max-tokens", "0", "--logits", "/nonexistent/l.npy",
                      words=("/nonexistent/l.npy",))
+
+    def test_differing_sizes(self):
+        """A video whose pictures become others in the middle."""
+        parts = []
+        for size in ("160x120", "64x256"):
+            part = self.path(size + ".ts")
+            subprocess.run(["ffmpeg", "-v", "error", "-f", "lavfi", "-i", f"testsrc=size={size}:rate=10:duration=2", "-c:v",
+                            "libx264", "-bf", "0", "-pix_fmt", "yuv420p", part], check=True, timeout=60)
+            with open(part, "rb") as file:
+                parts.append(file.read())
+        with open(self.path("both.ts"), "wb") as file:
+            file.write(b"".join(parts))
+        out = self.path("ids.npy")
+        self.refused(EX_DATAERR, "--video", self.path("both.ts"), "--prompt", "x", "--ids", out,
+                     words=("both.ts", "one size"))
+        self.assertFalse(os.path.exists(out))
+
+    def test_no_room(self):
+        """What cannot be written to its end is not there, nor is a part of it under another name."""
+        model = sorted(glob.glob(ARGS.golden + "/00_checkpoints/*"))[0]
+
+        def limit():
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (600, 600))
+        result = subprocess.run([ARGS.whenscan, "--model", model, "--prompt", "x", "--max-tokens", "0", "--logits",
+                                 self.path("l.npy")], capture_output=True, text=True, timeout=120, preexec_fn=limit,
+                                check=False)
+        self.assertEqual(result.returncode, EX_IOERR, result.stderr)
+        self.assertRegex(result.stderr, r"^whenscan: \S*l\.npy: [^\n]+\n$")
+        self.assertEqual(os.listdir(self.dir), [])
 
     def test_extreme_aspect(self):
         self.refused(EX_DATAERR, *self.image(2, 500, bytes(3000)), "--prompt", "x", words=("1.png", "500 x 2", "200"))

@@ -167,7 +167,24 @@ class Scan(unittest.TestCase):
         for name in (weights, "config.json"):
             self.refused(EX_NOINPUT, "--video", ARGS.video, model=damaged(lambda c, n=name: os.unlink(os.path.join(c, n))))
 
+    def test_context(self):
+        """A window that the model's context cannot hold."""
+        copy = self.path("model")
+        shutil.copytree(ARGS.model, copy, copy_function=shutil.copyfile)
+        os.chmod(copy, 0o755)
+        with open(os.path.join(copy, "config.json"), encoding="utf-8") as file:
+            config = json.load(file)
+        config.get("text_config", config)["max_position_embeddings"] = 64
+        with open(os.path.join(copy, "config.json"), "w", encoding="utf-8") as file:
+            json.dump(config, file)
+        out = self.path("logits.npy")
+        result = self.refused(EX_DATAERR, *self.arrays([k / 2 for k in range(32)]), "--logits", out, model=copy,
+                              words=("context",))
+        self.assertEqual(result.stdout, "")
+        self.assertFalse(os.path.exists(out))
+
     def test_arrays_wrong(self):
+        self.refused(EX_DATAERR, *self.arrays(height=2, width=500), words=("frames.npy", "500 x 2", "200"))
         self.refused(EX_DATAERR, *self.arrays(times=(0, 1, 0.5)), words=("pts.npy", "element 2"))
         self.refused(EX_DATAERR, *self.arrays(times=(0, float("nan"))), words=("pts.npy", "element 1"))
         args = self.arrays()
