@@ -14,17 +14,13 @@ static const struct {
 } STAGES[] = {
     {"01", "01_tokenizer", stage_tokenizer},
     {"02", "02_chat_template", stage_chat_template},
-#if defined(HAVE_PIPELINE)
     {"03", "03_resize_sampling", stage_resize},
-#endif
     {"04", "04_mrope", stage_mrope},
     {"05", "05_preprocess", stage_patches},
     {"06", "06_vit", stage_vit},
     {"07", "07_llm", stage_llm},
     {"08", "08_lora", stage_lora},
-#if defined(HAVE_PIPELINE)
     {"09", "09_end_to_end", stage_end_to_end},
-#endif
 };
 enum { N_STAGES = sizeof STAGES / sizeof STAGES[0] };
 
