@@ -379,10 +379,33 @@ static gboolean on_certificate(GstElement *rtsp, GTlsConnection *connection,
     (void)connection;
     (void)errors;
     Source *s = data;
+/* The end of a stream goes around rtpjitterbuffer. In there (1.22) it waits for the thread of the
+ * timers, which nobody wakes when the last one was set by its own pusher, and from then on the
+ * element cannot be stopped: two threads wait on a condition that is signalled once. What goes
+ * around with it is at most what waits behind a packet that is missing. */
+static GstPadProbeReturn on_end(GstPad *pad, GstPadProbeInfo *info, gpointer data)
+{
+    (void)data;
+    GstEvent *event = GST_PAD_PROBE_INFO_EVENT(info);
+    GstElement *jitterbuffer = gst_pad_get_parent_element(pad);
+    if (GST_EVENT_TYPE(event) != GST_EVENT_EOS || !jitterbuffer) {
+        g_clear_object(&jitterbuffer);
+        return GST_PAD_PROBE_OK;
+    }
+    GstPad *out = gst_element_get_static_pad(jitterbuffer, "src");
+    gst_pad_push_event(out, gst_event_ref(event));
+    gst_object_unref(out);
+    gst_object_unref(jitterbuffer);
+    return GST_PAD_PROBE_DROP;
+}
+
     bool accepted = tls_trust_accepts(s->options.trust, certificate);
     atomic_store(&s->untrusted, !accepted);
     return accepted;
 }
+    GstPad *sink = gst_element_get_static_pad(jitterbuffer, "sink");
+    gst_pad_add_probe(sink, GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM, on_end, NULL, NULL);
+    gst_object_unref(sink);
 
 /* The parts of a chain that GStreamer has not; true when it has all. */
 static bool has_elements(Source *s, const Codec *codec)
@@ -567,8 +590,7 @@ void source_close(Source *s)
 {
     if (!s)
         return;
-    /* Joins every thread of GStreamer's. rtpjitterbuffer (1.22) may lose a wake-up when the server
-     * hangs up in the same moment; then this never comes back. */
+    /* Joins every thread of GStreamer's: one that hangs would hang us. */
     Watchdog watchdog;
     watchdog_begin(&watchdog, "closing the stream", CLOSE_LIMIT_US);
     gst_element_set_state(s->pipeline, GST_STATE_NULL);

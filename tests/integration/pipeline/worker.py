@@ -22,6 +22,13 @@ def is_frame(session=None):
     return lambda m: m.HasField("frame") and session in (None, m.frame.session)
 
 
+def usage(pid):
+    """Threads, open descriptors, and resident memory in KiB."""
+    with open(f"/proc/{pid}/status") as status:
+        resident = next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
+    return len(os.listdir(f"/proc/{pid}/task")), len(os.listdir(f"/proc/{pid}/fd")), resident
+
+
 class Server:
     """build/rtsp-server with the lines that it prints."""
 
