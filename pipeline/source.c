@@ -35,6 +35,7 @@ enum { RTSP_UDP = 1, RTSP_TCP = 4, RTSP_TLS = 32 };
  * with intra refresh never gives a clean start. */
 static const int64_t CLEAN_US = 5 * US_PER_S;
 static const int64_t CLOSE_LIMIT_US = 10 * US_PER_S;
+static const int64_t LATE_US = US_PER_S; /* a packet that comes later is lost */
 static const int64_t OPEN_LIMIT_US = 15 * US_PER_S;
 /* Data without a picture: some cameras send a key frame every 20 s only. */
 static const int64_t PICTURE_LIMIT_US = 30 * US_PER_S;
@@ -42,7 +43,8 @@ static const int64_t PICTURE_LIMIT_US = 30 * US_PER_S;
 struct Source {
     SourceOptions options;
     GstElement *pipeline, *input, *decode;
-    GstElement *jitterbuffer; /* under `lock` */
+    GstElement *manager; /* rtpbin, under `lock` like the next two */
+    guint rtp_session, ssrc;
     GstBus *bus;
     GstCaps *ntp_caps;
     bool is_http;
@@ -61,6 +63,9 @@ struct Source {
     Motion motion;
     uint64_t index;
     int64_t last_clean_us;
+    /* Only in the owner's thread. */
+    int64_t missing, missed_us; /* packets, as of when */
+    int64_t lost;
     pthread_mutex_t lock;
     SourceFrame queue[SOURCE_QUEUE]; /* ring of n from head */
     size_t head, n;
@@ -122,21 +127,43 @@ SourceStats source_stats(Source *s)
     return stats;
 }
 
-uint64_t source_lost_packets(Source *s)
+/* By RTP's own sum: what should have come less what came. (The jitter buffer counts what it no
+ * longer waits for, though much of that comes a moment later.) */
+static int64_t missing_packets(Source *s)
 {
     pthread_mutex_lock(&s->lock);
-    GstElement *jitterbuffer = s->jitterbuffer ? gst_object_ref(s->jitterbuffer) : NULL;
+    GstElement *manager = s->manager ? gst_object_ref(s->manager) : NULL;
+    guint number = s->rtp_session, ssrc = s->ssrc;
     pthread_mutex_unlock(&s->lock);
-    guint64 lost = 0;
-    if (!jitterbuffer)
-        return lost;
+    GObject *session = NULL, *sender = NULL;
     GstStructure *counts = NULL;
-    g_object_get(jitterbuffer, "stats", &counts, NULL);
+    gint missing = 0;
+    if (manager)
+        g_signal_emit_by_name(manager, "get-internal-session", number, &session);
+    if (session)
+        g_signal_emit_by_name(session, "get-source-by-ssrc", ssrc, &sender);
+    if (sender)
+        g_object_get(sender, "stats", &counts, NULL);
     if (counts)
-        gst_structure_get_uint64(counts, "num-lost", &lost);
+        gst_structure_get_int(counts, "packets-lost", &missing);
     g_clear_pointer(&counts, gst_structure_free);
-    gst_object_unref(jitterbuffer);
-    return lost;
+    g_clear_object(&sender);
+    g_clear_object(&session);
+    g_clear_object(&manager);
+    return missing > 0 ? missing : 0; /* packets that come twice count against it */
+}
+
+uint64_t source_lost_packets(Source *s)
+{
+    int64_t now_us = clock_monotonic_us();
+    if (now_us - s->missed_us < LATE_US)
+        return (uint64_t)s->lost;
+    /* What is only late is missing for a moment. */
+    int64_t missing = missing_packets(s), both = missing < s->missing ? missing : s->missing;
+    s->lost = both > s->lost ? both : s->lost;
+    s->missing = missing;
+    s->missed_us = now_us;
+    return (uint64_t)s->lost;
 }
 
 /* In the decoder's thread. true: pictures of another size than before come now. */
@@ -352,33 +379,6 @@ static void on_element(GstBin *bin, GstBin *parent, GstElement *element, gpointe
     pthread_mutex_unlock(&s->lock);
 }
 
-static void on_jitterbuffer(GstElement *manager, GstElement *jitterbuffer, guint session,
-                            guint ssrc, gpointer data)
-{
-    (void)manager;
-    (void)session;
-    (void)ssrc;
-    Source *s = data;
-    pthread_mutex_lock(&s->lock);
-    gst_object_replace((GstObject **)&s->jitterbuffer, GST_OBJECT(jitterbuffer));
-    pthread_mutex_unlock(&s->lock);
-}
-
-static void on_manager(GstElement *rtsp, GstElement *manager, gpointer data)
-{
-    (void)rtsp;
-    if (g_signal_lookup("new-jitterbuffer", G_OBJECT_TYPE(manager)))
-        g_signal_connect(manager, "new-jitterbuffer", G_CALLBACK(on_jitterbuffer), data);
-}
-
-static gboolean on_certificate(GstElement *rtsp, GTlsConnection *connection,
-                               GTlsCertificate *certificate, GTlsCertificateFlags errors,
-                               gpointer data)
-{
-    (void)rtsp;
-    (void)connection;
-    (void)errors;
-    Source *s = data;
 /* The end of a stream goes around rtpjitterbuffer. In there (1.22) it waits for the thread of the
  * timers, which nobody wakes when the last one was set by its own pusher, and from then on the
  * element cannot be stopped: two threads wait on a condition that is signalled once. What goes
@@ -399,13 +399,39 @@ static GstPadProbeReturn on_end(GstPad *pad, GstPadProbeInfo *info, gpointer dat
     return GST_PAD_PROBE_DROP;
 }
 
+static void on_jitterbuffer(GstElement *manager, GstElement *jitterbuffer, guint session,
+                            guint ssrc, gpointer data)
+{
+    Source *s = data;
+    GstPad *sink = gst_element_get_static_pad(jitterbuffer, "sink");
+    gst_pad_add_probe(sink, GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM, on_end, NULL, NULL);
+    gst_object_unref(sink);
+    pthread_mutex_lock(&s->lock);
+    gst_object_replace((GstObject **)&s->manager, GST_OBJECT(manager));
+    s->rtp_session = session;
+    s->ssrc = ssrc;
+    pthread_mutex_unlock(&s->lock);
+}
+
+static void on_manager(GstElement *rtsp, GstElement *manager, gpointer data)
+{
+    (void)rtsp;
+    if (g_signal_lookup("new-jitterbuffer", G_OBJECT_TYPE(manager)))
+        g_signal_connect(manager, "new-jitterbuffer", G_CALLBACK(on_jitterbuffer), data);
+}
+
+static gboolean on_certificate(GstElement *rtsp, GTlsConnection *connection,
+                               GTlsCertificate *certificate, GTlsCertificateFlags errors,
+                               gpointer data)
+{
+    (void)rtsp;
+    (void)connection;
+    (void)errors;
+    Source *s = data;
     bool accepted = tls_trust_accepts(s->options.trust, certificate);
     atomic_store(&s->untrusted, !accepted);
     return accepted;
 }
-    GstPad *sink = gst_element_get_static_pad(jitterbuffer, "sink");
-    gst_pad_add_probe(sink, GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM, on_end, NULL, NULL);
-    gst_object_unref(sink);
 
 /* The parts of a chain that GStreamer has not; true when it has all. */
 static bool has_elements(Source *s, const Codec *codec)
@@ -595,12 +621,12 @@ void source_close(Source *s)
     watchdog_begin(&watchdog, "closing the stream", CLOSE_LIMIT_US);
     gst_element_set_state(s->pipeline, GST_STATE_NULL);
     watchdog_end(&watchdog);
+    g_clear_object(&s->manager);
     SourceFrame frame;
     while (source_pull(s, &frame))
         gst_sample_unref(frame.sample);
     gst_object_unref(s->bus);
     gst_object_unref(s->pipeline);
-    g_clear_object(&s->jitterbuffer);
     gst_caps_replace(&s->caps, NULL);
     gst_caps_unref(s->ntp_caps);
     pthread_mutex_destroy(&s->lock);

@@ -82,7 +82,7 @@ void source_set_budget(Source *source, uint32_t frames_per_minute);
 SourceFault source_check(Source *source, char *reason, size_t size);
 
 SourceStats source_stats(Source *source);
-/* That the network lost, by RTP's sequence numbers. Not for every frame. */
+/* What the network lost, by RTP's sequence numbers; what comes within a second is only late. */
 uint64_t source_lost_packets(Source *source);
 
 #endif
