@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/time_zone.h"
 #include "config/mask.h"
 #include "config/operation.h"
 #include "config/table.h"
@@ -62,6 +63,7 @@ static const TableKey CAMERA_KEYS[] = {
     {"start", TABLE_UTC, offsetof(CameraConfig, start_utc_us), 0, 0, NULL},
     {"start_error", TABLE_DURATION, offsetof(CameraConfig, start_utc_err_us), 0, SECONDS(86400),
      NULL},
+    {"time_zone", TABLE_TEXT, offsetof(CameraConfig, time_zone), 0, 0, NULL},
     {"record", TABLE_YES_NO, offsetof(CameraConfig, record), 0, 0, NULL},
     {"segment", TABLE_DURATION, offsetof(CameraConfig, segment_us), SECONDS(1), SECONDS(3600),
      NULL},
@@ -170,6 +172,19 @@ static int read_url(TableReader *r, const yaml_node_t *node, const char *name, C
     return rc < 0 ? table_complain(r, node, "%s: %s", name, reason) : 0;
 }
 
+static int check_zone(TableReader *r, const yaml_node_t *node, const char *where,
+                      const CameraConfig *camera)
+{
+    if (!camera->is_file && !camera->is_folder)
+        return table_complain(r, node, "%stime_zone: only names of files have one (remove it)",
+                              where);
+    TimeZone *zone = NULL;
+    Error why = {0};
+    int rc = time_zone_new(camera->time_zone, &zone, &why);
+    time_zone_free(zone);
+    return rc < 0 ? table_complain(r, node, "%stime_zone: %s", where, why.text) : 0;
+}
+
 static int read_camera(TableReader *r, yaml_node_t *key, yaml_node_t *node, CameraConfig *camera)
 {
     char where[96];
@@ -228,7 +243,8 @@ static int read_camera(TableReader *r, yaml_node_t *key, yaml_node_t *node, Came
     yaml_node_t *start = table_value(&found, CAMERA_KEYS, "start");
     if (start && !camera->is_file)
         return table_complain(r, start, "%sstart: only a file has one (remove it)", where);
-    return 0;
+    yaml_node_t *zone = table_value(&found, CAMERA_KEYS, "time_zone");
+    return zone ? check_zone(r, zone, where, camera) : 0;
 }
 
 static int read_watch_cameras(TableReader *r, yaml_node_t *node, const char *name,
@@ -550,6 +566,7 @@ void config_deinit(Config *config)
         free(config->cameras[i].transport);
         free(config->cameras[i].credential);
         free(config->cameras[i].tls_ca);
+        free(config->cameras[i].time_zone);
         free(config->cameras[i].gate);
         mask_config_deinit(&config->cameras[i]);
     }
@@ -577,9 +594,10 @@ bool camera_config_equal(const CameraConfig *a, const CameraConfig *b)
 {
     return same_text(a->name, b->name) && same_text(a->url, b->url) && a->is_file == b->is_file &&
            a->is_folder == b->is_folder && same_text(a->tls_ca, b->tls_ca) &&
-           a->tls_verify == b->tls_verify && a->retry_us == b->retry_us &&
-           same_text(a->transport, b->transport) && same_text(a->credential, b->credential) &&
-           a->fps_min == b->fps_min && a->fps_base == b->fps_base && a->fps_max == b->fps_max &&
+           same_text(a->time_zone, b->time_zone) && a->tls_verify == b->tls_verify &&
+           a->retry_us == b->retry_us && same_text(a->transport, b->transport) &&
+           same_text(a->credential, b->credential) && a->fps_min == b->fps_min &&
+           a->fps_base == b->fps_base && a->fps_max == b->fps_max &&
            a->start_utc_us == b->start_utc_us && a->start_utc_err_us == b->start_utc_err_us &&
            a->record == b->record && a->segment_us == b->segment_us &&
            a->keep_bytes == b->keep_bytes && a->keep_for_us == b->keep_for_us &&

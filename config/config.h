@@ -42,6 +42,7 @@ typedef struct CameraConfig {
     double fps_min, fps_base, fps_max;
     int64_t start_utc_us; /* `start:` of a file, 0: none */
     int64_t start_utc_err_us;
+    char *time_zone; /* of times in the names of files, or NULL: see time_zone.h */
     bool record; /* default: true for streams, false for files */
     int64_t segment_us;
     uint64_t keep_bytes;

@@ -149,6 +149,8 @@ int camera_fill_setup(Daemon *daemon, const CameraConfig *config, When__CameraSe
     setup->tls_unchecked = !config->tls_verify;
     if (config->tls_ca)
         setup->tls_ca = config->tls_ca;
+    if (config->time_zone)
+        setup->time_zone = config->time_zone;
     camera_view_fill(&texts->view, config, setup);
     if (!config->record)
         return 0;

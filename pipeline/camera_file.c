@@ -134,9 +134,13 @@ int camera_file_run(CameraLink *link)
     Error err = {0};
     double duration_s = 0;
     int64_t arrival_us = 0;
+    TimeZone *zone = NULL;
     job_init(&job, link);
     int r = camera_picture_init(&job.view, setup, &err);
+    if (r == 0 && *setup->time_zone)
+        r = time_zone_new(setup->time_zone, &zone, &err);
     ReaderOptions options = options_of(&job);
+    options.time_zone = zone;
     options.fps_min = setup->fps_min;
     options.fps_max = setup->fps_max;
     options.any_instant = true;
@@ -172,6 +176,7 @@ int camera_file_run(CameraLink *link)
             duration_s = (double)pts_us / 1e6;
     }
     reader_free(reader);
+    time_zone_free(zone);
     if (r == 0)
         return 0; /* stopped: it has not come to its end */
     job.health.reason = r < 0 ? err.text : "";

@@ -19,6 +19,7 @@ static const int64_t HEALTH_EVERY_US = US_PER_S;
 typedef struct Watch {
     CameraLink *link;
     Folder *folder;
+    TimeZone *zone;
     char reason[512]; /* of the last file that could not be read, or of the folder itself */
     int64_t health_due_us;
 } Watch;
@@ -52,7 +53,8 @@ static int look(const Watch *w, const FolderFile *file, When__RecordingClosed *c
     ReaderOptions options = {.fps = 0.01,
                              .cell_px = (int)setup->cell_px,
                              .min_pixels = (int64_t)setup->min_pixels,
-                             .max_pixels = (int64_t)setup->max_pixels};
+                             .max_pixels = (int64_t)setup->max_pixels,
+                             .time_zone = w->zone};
     Reader *reader = NULL;
     int r = reader_open(file->path, &options, &reader, err);
     if (r < 0)
@@ -124,7 +126,9 @@ int camera_folder_run(CameraLink *link)
     const When__CameraSetup *setup = link->setup;
     Watch w = {.link = link};
     Error err = {0};
-    if (folder_open(setup->url, clock_monotonic_us(), &w.folder, &err) < 0) {
+    if ((*setup->time_zone && time_zone_new(setup->time_zone, &w.zone, &err) < 0) ||
+        folder_open(setup->url, clock_monotonic_us(), &w.folder, &err) < 0) {
+        time_zone_free(w.zone);
         camera_link_end(link, &err, 0);
         return err.exit_code;
     }
@@ -139,5 +143,6 @@ int camera_folder_run(CameraLink *link)
         camera_link_wait(link, -1, false, more ? 0 : TICK_MS);
     }
     folder_free(w.folder);
+    time_zone_free(w.zone);
     return 0;
 }

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 enum { MAX_BOXES = 1 << 16 };
+enum { LONGEST_LEAP_S = 3 * 3600 }; /* of clocks that are put forward or back */
 
 /* `digits` digits at p as a number, or -1. */
 static int number(const char *p, int digits)
@@ -41,7 +42,18 @@ static int field(const char **p, const char *separators)
     return value;
 }
 
-static bool time_at(const char *p, int64_t *utc_us, bool *says_utc)
+static void of_zone(const TimeZone *zone, const Civil *civil, int ms, NameTime *time)
+{
+    int64_t utc_us = time_zone_utc_us(zone, civil), utc_s = utc_us / US_PER_S;
+    time->utc_us = utc_us + ms * INT64_C(1000);
+    /* Clocks that are put back soon show the same once more. */
+    int64_t before_s = time_zone_offset_s(zone, utc_s);
+    int64_t back_s = before_s - time_zone_offset_s(zone, utc_s + LONGEST_LEAP_S);
+    if (back_s > 0 && time_zone_offset_s(zone, utc_s + back_s) == before_s - back_s)
+        time->unsure_us = back_s * US_PER_S;
+}
+
+static bool time_at(const char *p, const TimeZone *zone, NameTime *time)
 {
     int year = number(p, 4);
     if (year < 1990 || year > 2100)
@@ -62,18 +74,23 @@ static bool time_at(const char *p, int64_t *utc_us, bool *says_utc)
     } else if (is_digit(*p)) {
         return false; /* a longer number, no time */
     }
-    *says_utc = *p == 'Z';
     char text[64];
     snprintf(text, sizeof text, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", year, month, day, hour,
              minute, second, ms);
-    return clock_parse_utc(text, utc_us) == 0;
+    *time = (NameTime){.says_utc = *p == 'Z'};
+    if (clock_parse_utc(text, &time->utc_us) < 0)
+        return false;
+    Civil civil = {year, month, day, hour, minute, second};
+    if (zone && !time->says_utc)
+        of_zone(zone, &civil, ms, time);
+    return true;
 }
 
-bool container_name_utc(const char *path, int64_t *utc_us, bool *says_utc)
+bool container_name_time(const char *path, const TimeZone *zone, NameTime *time)
 {
     const char *slash = strrchr(path, '/');
     for (const char *p = slash ? slash + 1 : path; *p; p++)
-        if (is_digit(*p) && (p == path || !is_digit(p[-1])) && time_at(p, utc_us, says_utc))
+        if (is_digit(*p) && (p == path || !is_digit(p[-1])) && time_at(p, zone, time))
             return true;
     return false;
 }

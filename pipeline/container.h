@@ -5,13 +5,21 @@
 #ifndef WHEN_PIPELINE_CONTAINER_H
 #define WHEN_PIPELINE_CONTAINER_H
 
+#include "base/time_zone.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
-/* A time in the last part of the path, taken as UTC: 20261123_084500, 20261123T084500.250,
- * 20261123084500, 2026-11-23_08-45-00, 2026-11-23T08:45:00, ... true when there is one. *says_utc:
- * a Z follows it, as in the names of our own recordings. */
-bool container_name_utc(const char *path, int64_t *utc_us, bool *says_utc);
+typedef struct NameTime {
+    int64_t utc_us;
+    int64_t unsure_us; /* the zone's clocks showed this time twice: it may be so much later */
+    bool says_utc;     /* a Z follows it, as in the names of our own recordings */
+} NameTime;
+
+/* A time in the last part of the path: 20261123_084500, 20261123T084500.250, 20261123084500,
+ * 2026-11-23_08-45-00, 2026-11-23T08:45:00, ... of this zone (NULL: UTC), or with a Z of UTC. true
+ * when there is one. */
+bool container_name_time(const char *path, const TimeZone *zone, NameTime *time);
 
 typedef enum ContainerIndex {
     CONTAINER_INDEX_NONE,     /* an MP4 whose index (moov) is not there, or not whole: unplayable */

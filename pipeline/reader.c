@@ -287,16 +287,17 @@ static int check_file(const char *path, Error *err)
 static void settle_start(Reader *r)
 {
     ReaderInfo *info = &r->info;
-    int64_t name_us;
-    bool says_utc;
-    /* A name that says UTC was meant to tell it; other names may be local time. */
-    if (container_name_utc(r->path, &name_us, &says_utc) &&
-        (says_utc || info->creation_utc_us == 0)) {
-        info->creation_utc_us = name_us;
+    NameTime name = {0};
+    /* A name that says UTC was meant to tell it; others may be the time of any zone. */
+    if (container_name_time(r->path, r->options.time_zone, &name) &&
+        (name.says_utc || r->options.time_zone || info->creation_utc_us == 0)) {
+        info->creation_utc_us = name.utc_us;
         info->utc_source = UTC_NAME;
+    } else {
+        name.unsure_us = 0;
     }
     info->start_utc_us = info->creation_utc_us;
-    info->start_utc_err_us = info->creation_utc_us ? COARSE_UTC_ERR_US : 0;
+    info->start_utc_err_us = info->creation_utc_us ? COARSE_UTC_ERR_US + name.unsure_us : 0;
     if (r->options.start_utc_us) {
         info->utc_source = UTC_CONFIG;
         info->start_utc_us = r->options.start_utc_us;

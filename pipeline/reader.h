@@ -6,13 +6,14 @@
  * pts_us counts from the file's first picture (0), in order of presentation, whatever the container
  * calls that moment. A sampled frame is the first picture at or after each multiple of 1/fps.
  * UTC of the first picture, best first: start_utc_us of the options; a time in the file's name that
- * ends in Z; the container's creation time; any other time in the name, taken as UTC; else unknown.
- * All but the first count as known to a second.
+ * ends in Z, or any in it where its zone is known (time_zone); the container's creation time; any
+ * other time in the name, taken as UTC; else unknown. All but the first count as known to a second.
  */
 #ifndef WHEN_PIPELINE_READER_H
 #define WHEN_PIPELINE_READER_H
 
 #include "base/err.h"
+#include "base/time_zone.h"
 #include "pipeline/frame.h"
 #include "pipeline/mask.h"
 
@@ -30,6 +31,7 @@ typedef struct ReaderOptions {
     uint32_t max_tokens_per_minute; /* picture_frames_for_tokens; 0: no bound */
     int64_t start_utc_us; /* configured UTC of the first picture; 0: from the container, if there */
     int64_t start_utc_err_us;
+    const TimeZone *time_zone; /* of times in names, or NULL; outlives reader_open */
     int64_t from_pts_us; /* pictures before this are not returned (seeks); 0: from the begin */
     int64_t to_pts_us;   /* nor at or after this; 0: to the end */
     /* A picture near each multiple of 1/fps will do as well (its pts is its own): where key frames

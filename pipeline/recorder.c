@@ -94,16 +94,15 @@ static Kept *list(const Recorder *r, const char *end, size_t *n)
     *n = 0;
     DIR *dir = opendir(r->dir);
     for (struct dirent *e; dir && *n < MAX_FILES && (e = readdir(dir));) {
-        int64_t utc_us;
-        bool says_utc;
+        NameTime time;
         struct stat st;
-        if (!has_end(e->d_name, end) || !container_name_utc(e->d_name, &utc_us, &says_utc) ||
+        if (!has_end(e->d_name, end) || !container_name_time(e->d_name, NULL, &time) ||
             fstatat(dirfd(dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode) ||
             mem_grow((void **)&kept, &capacity, *n + 1, sizeof *kept) < 0)
             continue;
         char *name = strdup(e->d_name);
         if (name)
-            kept[(*n)++] = (Kept){name, utc_us, (uint64_t)st.st_size};
+            kept[(*n)++] = (Kept){name, time.utc_us, (uint64_t)st.st_size};
     }
     if (dir)
         closedir(dir);

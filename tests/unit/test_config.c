@@ -158,7 +158,7 @@ static void test_values(void **state)
         "    mask: [[[0, 0], [1, 0], [1, 0.5]], [[0, 0.75], [0.5, 0.75], [0.25, 1]]]\n    "
         "credential: g\n    transport: udp\n"
         "  file:\n    url: video/a b.mp4\n    fps: {base: 8}\n    start: 2026-11-23\n"
-        "    start_error: 0\n    record: true\n"
+        "    start_error: 0\n    record: true\n    time_zone: CET-1\n"
         "  other:\n    url: file:///srv/a%20b.mp4\n    fps: {max: 1, min: 1}\n";
     if (parse(text, &c, &err) < 0)
         fail_msg("%s", err.text);
@@ -173,6 +173,8 @@ static void test_values(void **state)
     assert_string_equal(c.events_endpoint, "ipc:///tmp/r/events.ipc");
     assert_string_equal(c.query_endpoint, "tcp://127.0.0.1:5701");
     assert_int_equal(c.n_cameras, 3);
+    assert_null(c.cameras[0].time_zone);
+    assert_string_equal(c.cameras[1].time_zone, "CET-1");
     assert_string_equal(c.cameras[0].url, "RTSPS://h:322/x?a=b@c"); /* no user: a query */
     assert_true(c.cameras[0].fps_min == 3 && c.cameras[0].fps_max == 3);
     assert_int_equal(c.cameras[0].keep_bytes, 64 << 20);
@@ -279,6 +281,9 @@ static void test_wrong_values(void **state)
     expect_refusal(HEAD GATE "    transport: http\n", "w.yaml:5:16:", "none of: tcp udp");
     expect_refusal(HEAD GATE "    credential: ../x\n", "w.yaml:5:17:", "not a name");
     expect_refusal(HEAD "cameras: {f: {url: a.mp4, start: noon}}\n", "w.yaml:2:34:", "like 2026-");
+    expect_refusal(HEAD "cameras: {f: {url: v/, time_zone: Mars/Base}}\n",
+                   "w.yaml:2:35:", "cameras.f.time_zone: Mars/Base");
+    expect_refusal(HEAD GATE "    time_zone: UTC\n", "w.yaml:5:16:", "only names of files");
     expect_refusal(HEAD "cameras: {Gate: {url: a.mp4}}\n", "w.yaml:2:11:", "not a name");
     expect_refusal(HEAD "cameras: {'': {url: a.mp4}}\n", "w.yaml:2:11:", "an empty name");
     expect_refusal("model: {path: /m, threads: -1}\n" GATE, "w.yaml:1:28:", "not a whole number");

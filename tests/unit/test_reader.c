@@ -287,17 +287,46 @@ static void test_name(void **state)
         {"video.mp4", NULL, false},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        int64_t utc_us = 0;
-        bool says_utc = false;
-        bool found = container_name_utc(rows[i].path, &utc_us, &says_utc);
+        NameTime time = {0};
+        bool found = container_name_time(rows[i].path, NULL, &time);
         assert_int_equal(found, rows[i].utc != NULL);
         if (!found)
             continue;
         char text[CLOCK_UTC_TEXT_BYTES];
-        clock_format_utc(utc_us, text);
+        clock_format_utc(time.utc_us, text);
         assert_string_equal(text, rows[i].utc);
-        assert_int_equal(says_utc, rows[i].says_utc);
+        assert_int_equal(time.says_utc, rows[i].says_utc);
     }
+}
+
+/* Names by clocks on a wall: put forward on 2026-03-29 at 2, back on 2026-10-25 at 3. */
+static void test_name_of_zone(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *path, *utc;
+        int64_t unsure_us;
+    } rows[] = {
+        {"20260105_084500.250.mp4", "2026-01-05T07:45:00.250Z", 0},
+        {"20260705_084500.mp4", "2026-07-05T06:45:00.000Z", 0},
+        {"20260105T084500Z.mp4", "2026-01-05T08:45:00.000Z", 0},
+        {"20261025_015959.mp4", "2026-10-24T23:59:59.000Z", 0},
+        {"20261025_023000.mp4", "2026-10-25T00:30:00.000Z", 3600 * US_PER_S},
+        {"20261025_030000.mp4", "2026-10-25T02:00:00.000Z", 0},
+        {"20260329_013000.mp4", "2026-03-29T00:30:00.000Z", 0},
+    };
+    TimeZone *zone = NULL;
+    Error err = {0};
+    assert_int_equal(time_zone_new("CET-1CEST,M3.5.0,M10.5.0/3", &zone, &err), 0);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        NameTime time = {0};
+        char text[CLOCK_UTC_TEXT_BYTES];
+        assert_true(container_name_time(rows[i].path, zone, &time));
+        clock_format_utc(time.utc_us, text);
+        assert_string_equal(text, rows[i].utc);
+        assert_int_equal(time.unsure_us, rows[i].unsure_us);
+    }
+    time_zone_free(zone);
 }
 
 static void test_utc_of_name(void **state)
@@ -348,7 +377,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_any_instant),    cmocka_unit_test(test_span),
         cmocka_unit_test(test_follows_motion), cmocka_unit_test(test_refused),
         cmocka_unit_test(test_broken_off),     cmocka_unit_test(test_name),
-        cmocka_unit_test(test_utc_of_name)};
+        cmocka_unit_test(test_name_of_zone),   cmocka_unit_test(test_utc_of_name)};
     int failed = cmocka_run_group_tests(tests, make_scratch, drop_scratch);
     free(camera_bytes);
     return failed;

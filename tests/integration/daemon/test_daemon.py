@@ -79,7 +79,10 @@ class TestDaemon(Helpers, unittest.TestCase):
         camera = self.start_file()
         setup = camera.last("setup")
         self.assertEqual((setup["cell"], setup["min"], setup["max"]), (28, 784, 78400))
-        camera.order("health", state="running", duration_s=60.0, utc_source=2, fps_out=2.0)
+        for number, source in enumerate(("rtcp", "file", "name", "config", "arrival"), 1):
+            camera.order("health", state="running", duration_s=60.0, utc_source=number, utc_err_us=number * 1000, fps_out=2.0)
+            w.wait(lambda: w.camera_status("yard").utc_source == source, source)
+            self.assertEqual(w.camera_status("yard").utc_err_us, number * 1000)
         camera.frames(0, 60)
         camera.order("end", duration_s=60.0)
         self.wait_finished()

@@ -20,11 +20,12 @@ class TestFolder(unittest.TestCase):
         w = self.world
         folder = os.path.join(w.dir, "nvr")
         os.mkdir(folder)
-        w.cameras["nvr"] = {"url": folder + "/"}
+        w.cameras["nvr"] = {"url": folder + "/", "time_zone": "CET-1"}
         w.truth[CAR] = [utc(5, 9), utc(70, 75)]
         w.start()
         camera = w.wait_camera("camera/nvr")
         setup = camera.last("setup")
+        self.assertEqual(setup["zone"], "CET-1")
         self.assertEqual((setup["url"], setup["folder"], setup["files"], setup["recording_dir"]), (folder, True, [], ""))
 
         def tell(name, start_s, end_s):

@@ -59,6 +59,20 @@ class Test(unittest.TestCase):
         camera.stop()
         self.assertEqual(camera.wait_exit(), 0)
 
+    def test_names_in_local_time(self):
+        """In the zone of the camera; in the hour that its clocks show twice, sure to that hour only."""
+        for name in ("gate_20260705_084500.mp4", "gate_20261025_023000.mp4", "gate_20260705T084500Z.mp4"):
+            self.put(name)
+        camera = self.camera(time_zone="CET-1CEST,M3.5.0,M10.5.0/3")
+        files = {os.path.basename(f.path): f for f in (camera.wait(is_recording).recording for _ in range(3))}
+        summer_us = 1783233900000000  # 2026-07-05T06:45:00Z
+        self.assertEqual(files["gate_20260705_084500.mp4"].start_us, summer_us)
+        self.assertEqual(files["gate_20260705_084500.mp4"].utc_err_us, 1000000)
+        self.assertEqual(files["gate_20260705T084500Z.mp4"].start_us, summer_us + 7200000000)
+        self.assertEqual(files["gate_20261025_023000.mp4"].start_us, 1792888200000000)  # 00:30:00Z
+        self.assertEqual(files["gate_20261025_023000.mp4"].utc_err_us, 3601000000)
+        self.assertEqual({f.utc_source for f in files.values()}, {worker_pb2.UTC_SOURCE_NAME})
+
     def test_file_being_written(self):
         """It is told when its writer closed it, not before."""
         self.put("a.mp4")
