@@ -1,12 +1,13 @@
 /*
- * rtsp-camera: an RTSP server on loopback that behaves like cameras of all kinds, for the tests.
+ * rtsp-camera: an RTSP server, by default on loopback, that behaves like cameras of all kinds, for
+ * the tests.
  *
- *   rtsp-camera --codec h264|h265|jpeg [OPTIONS] FILE
+ *   rtsp-camera --codec h264|h265|mpeg4|jpeg [OPTIONS] FILE
  *
  * FILE's video goes out as it is, in real time, from its begin whenever a first client comes. What
  * it can do besides, see main(). Lines on stdout:
  *
- *   url rtsp://127.0.0.1:PORT/cam
+ *   url rtsp://ADDRESS:PORT/cam
  *   client connected
  *   first-frame-utc-us N      UTC of running time 0: truth of picture k in UTC = N + its pts
  *   closing
@@ -20,7 +21,7 @@
 #include <sysexits.h>
 
 typedef struct Options {
-    gchar *codec, *auth, *user, *password, *tls;
+    gchar *codec, *address, *auth, *user, *password, *tls;
     gint port, lose, corrupt, clock_offset_s;
     gdouble step_s, step_after_s, close_after_s;
     gboolean no_reports;
@@ -214,6 +215,8 @@ static gchar *launch_line(const Options *o)
     } known[] = {
         {"h264", "h264parse ! rtph264pay config-interval=-1 pt=96"},
         {"h265", "h265parse ! rtph265pay config-interval=-1 pt=96"},
+        /* A packet may hold several pictures under one time; cameras send them apart. */
+        {"mpeg4", "mpeg4videoparse ! rtpmp4vpay config-interval=1 max-ptime=1 pt=96"},
         {"jpeg", "jpegparse ! rtpjpegpay pt=26"},
     };
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
@@ -287,13 +290,13 @@ static int serve(Server *s)
 {
     gchar *line = launch_line(&s->options);
     if (!line) {
-        fprintf(stderr, "rtsp-camera: --codec %s: h264, h265 or jpeg\n", s->options.codec);
+        fprintf(stderr, "rtsp-camera: --codec %s: h264, h265, mpeg4 or jpeg\n", s->options.codec);
         return EX_USAGE;
     }
     GstRTSPMediaFactory *factory = gst_rtsp_media_factory_new();
     gchar *service = g_strdup_printf("%d", s->options.port);
     s->server = gst_rtsp_server_new();
-    gst_rtsp_server_set_address(s->server, "127.0.0.1");
+    gst_rtsp_server_set_address(s->server, s->options.address);
     gst_rtsp_server_set_service(s->server, service);
     gst_rtsp_media_factory_set_launch(factory, line);
     gst_rtsp_media_factory_set_shared(factory, TRUE);
@@ -309,7 +312,7 @@ static int serve(Server *s)
         result = EX_UNAVAILABLE;
     }
     if (result == 0) {
-        say("url %s://127.0.0.1:%d/cam", s->options.tls ? "rtsps" : "rtsp",
+        say("url %s://%s:%d/cam", s->options.tls ? "rtsps" : "rtsp", s->options.address,
             gst_rtsp_server_get_bound_port(s->server));
         g_main_loop_run(s->loop);
     }
@@ -321,10 +324,11 @@ static int serve(Server *s)
 
 int main(int argc, char **argv)
 {
-    Server s = {.options.codec = (gchar *)"h264"};
+    Server s = {.options.codec = (gchar *)"h264", .options.address = (gchar *)"127.0.0.1"};
     Options *o = &s.options;
     const GOptionEntry entries[] = {
         {"port", 0, 0, G_OPTION_ARG_INT, &o->port, "TCP port; 0: a free one", "P"},
+        {"address", 0, 0, G_OPTION_ARG_STRING, &o->address, "to listen at", "A"},
         {"codec", 0, 0, G_OPTION_ARG_STRING, &o->codec, "what FILE holds", "C"},
         {"auth", 0, 0, G_OPTION_ARG_STRING, &o->auth, "basic or digest", "KIND"},
         {"user", 0, 0, G_OPTION_ARG_STRING, &o->user, "ask for this user", "U"},

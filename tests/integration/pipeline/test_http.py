@@ -1,20 +1,33 @@
 """http: files, MJPEG and HLS, from a server of the test's own; passwords; where it says UTC comes from."""
 import base64
+import hashlib
 import http.server
 import os
+import re
 import subprocess
 import threading
 
 import cells
 import test_sources
-from worker import is_state, worker_pb2
+from worker import is_frame, is_state, worker_pb2
 
 SECRET = test_sources.SECRET
 LOGIN = "Basic " + base64.b64encode(f"eve:{SECRET}".encode()).decode()
 
 
+def digest_is_right(header, method):
+    """RFC 2617, MD5 with qop=auth."""
+    def md5(*parts):
+        return hashlib.md5(":".join(parts).encode()).hexdigest()
+    said = dict(re.findall(r'(\w+)="?([^",]*)"?', header or ""))
+    if not {"nonce", "nc", "cnonce", "qop", "uri", "response"} <= set(said):
+        return False
+    return said["response"] == md5(md5("eve", "camera", SECRET), said["nonce"], said["nc"], said["cnonce"], said["qop"],
+                                   md5(method, said["uri"]))
+
+
 class Handler(http.server.SimpleHTTPRequestHandler):
-    """Files of a folder; /login/... asks for a password; /mjpeg sends pictures without end."""
+    """Files of a folder; /login/... and /digest/... ask for a password; /mjpeg sends pictures without end."""
 
     def log_message(self, *args):
         pass
@@ -27,6 +40,13 @@ class Handler(http.server.SimpleHTTPRequestHandler):
                 self.end_headers()
                 return
             self.path = self.path[len("/login"):]
+        if self.path.startswith("/digest/"):
+            if not digest_is_right(self.headers.get("Authorization"), "GET"):
+                self.send_response(401)
+                self.send_header("WWW-Authenticate", 'Digest realm="camera", nonce="0123456789abcdef", qop="auth"')
+                self.end_headers()
+                return
+            self.path = self.path[len("/digest"):]
         if self.path == "/mjpeg":
             self.stream()
         elif self.headers.get("Range"):
@@ -103,13 +123,28 @@ class Test(test_sources.Streams):
         out = camera.log_text() + str(camera.messages)
         self.assertNotIn(SECRET, out)
 
-    def test_mjpeg(self):
+    def serve_pictures(self):
         url = self.serve()
         cells.encode(self.path("p%02d.jpg"), 10, "mjpeg", 10, ("-q:v", "3"))
         for i in range(1, 11):
             with open(self.path(f"p{i:02d}.jpg"), "rb") as file:
                 self.server_.pictures.append(file.read())
+        return url
+
+    def test_digest(self):
         camera = self.camera()
+        camera.setup(url=self.serve_pictures() + "/digest/mjpeg", user="eve", password=SECRET)
+        camera.wait(is_frame(), 30)
+        self.no_secret(camera)
+
+    def test_digest_wrong(self):
+        camera = self.camera()
+        camera.setup(url=self.serve() + "/digest/mjpeg", user="eve", password="wrong-horse")
+        camera.wait(is_state("connecting", "wrong user or password"))
+        self.no_secret(camera, "wrong-horse")
+
+    def test_mjpeg(self):
+        url, camera = self.serve_pictures(), self.camera()
         camera.setup(url=url + "/login/mjpeg", fps_min=60, fps_base=60, fps_max=60, user="eve", password=SECRET)
         camera.wait(lambda m: m.HasField("frame") and m.frame.pts_us >= 2000000, 30)
         health = camera.wait(is_state("running")).health

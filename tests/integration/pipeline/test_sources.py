@@ -1,4 +1,5 @@
 """Proof of time, streams: codecs x transports x who may look, by pictures that carry their number."""
+import base64
 import json
 import os
 import subprocess
@@ -17,6 +18,7 @@ CODECS = {  # as cameras encode: no B-frames but for one
     "h264b": ("b.mp4", "libx264", ("-preset", "veryfast", "-g", "10", "-bf", "3", "-sc_threshold", "0")),
     "h265": ("c.mp4", "libx265", ("-preset", "ultrafast", "-g", "10", "-tag:v", "hvc1", "-x265-params",
                                   "bframes=0:log-level=none:pools=none")),
+    "mpeg4": ("d.mp4", "mpeg4", ("-q:v", "3", "-g", "10", "-bf", "2")),
     "jpeg": ("e.avi", "mjpeg", ("-q:v", "3", "-huffman", "default")),
 }
 
@@ -84,6 +86,7 @@ class Streams(unittest.TestCase):
         out += camera.log_text() + str(camera.messages)
         for secret in (SECRET, *more):
             self.assertNotIn(secret, out)
+            self.assertNotIn(base64.b64encode(f"eve:{secret}".encode()).decode(), out)
 
 
 class Test(Streams):
@@ -107,6 +110,12 @@ class Test(Streams):
     def test_h265_udp(self):
         self.watch(self.server("h265"), transport="udp")
 
+    def test_mpeg4_tcp(self):
+        self.watch(self.server("mpeg4"))
+
+    def test_mpeg4_udp(self):
+        self.watch(self.server("mpeg4"), transport="udp")
+
     def test_jpeg_tcp(self):
         self.watch(self.server("jpeg"))
 
@@ -123,13 +132,27 @@ class Test(Streams):
         server = self.server("h264", "--user", "eve", "--password", SECRET, "--auth", "digest")
         self.no_secret(self.watch(server, 1, user="eve", password=SECRET))
 
-    def test_digest_wrong(self):
-        server, camera = self.server("h264", "--user", "eve", "--password", SECRET, "--auth", "digest"), self.camera()
-        camera.setup(url=server.url, user="eve", password="wrong-horse", retry_us=100000)
+    def refused(self, auth, *options, **setup):
+        server, camera = self.server("h264", "--user", "eve", "--password", SECRET, "--auth", auth, *options), self.camera()
+        camera.setup(url=server.url, user="eve", password="wrong-horse", retry_us=100000, **setup)
         health = camera.wait(is_state("connecting", "next try")).health
         self.assertIn("wrong user or password", health.reason)
         self.assertEqual(health.logins_refused, 1)
         self.no_secret(camera, "wrong-horse")
+
+    def test_basic_wrong(self):
+        self.refused("basic")
+
+    def test_digest_wrong(self):
+        self.refused("digest")
+
+    def test_tls_wrong(self):
+        self.refused("digest", "--tls", cells.certificate(self.path("tls.pem")), tls_ca=self.path("tls.pem"))
+
+    def test_tls_basic(self):
+        server = self.server("h264", "--tls", cells.certificate(self.path("tls.pem")), "--user", "eve", "--password",
+                             SECRET, "--auth", "basic")
+        self.no_secret(self.watch(server, 1, tls_ca=self.path("tls.pem"), user="eve", password=SECRET))
 
     def test_tls_of_a_stranger(self):
         server, camera = self.server("h264", "--tls", cells.certificate(self.path("tls.pem"))), self.camera()

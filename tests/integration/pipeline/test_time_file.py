@@ -104,6 +104,12 @@ class Test(unittest.TestCase):
             self.skipTest("no AV1 decoder is installed")
         self.check(self.encode("a.webm", AV1))
 
+    def test_rotated_mp4(self):
+        """Stored turned, with a note by how much to turn it back (to the left, as ffmpeg counts): it comes upright."""
+        for degrees, turned in ((90, "transpose=1"), (180, "hflip,vflip"), (270, "transpose=2")):
+            stored = self.encode("stored.mp4", X264, filters=turned)
+            self.check(cells.remux(self.path("a.mp4"), "-i", stored, "-c", "copy", "-metadata:s:v:0", f"rotate={degrees}"))
+
     # --- what containers do to time ---
 
     def test_uneven_mp4(self):
