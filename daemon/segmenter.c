@@ -30,7 +30,8 @@ typedef struct Now {
     size_t n, capacity;
     uint64_t next_id;
     int64_t settled_us; /* nothing looks at anything before this again */
-    int64_t quiet_us;   /* cool-down of the last final event: none begins before this */
+    int64_t quiet_us;   /* cool-down of the last final event: none begins before this ... */
+    int64_t rest_us;    /* ... but what is the rest of one of an earlier run does, up to here */
     bool has_window;
     int64_t window_start_us, window_end_us; /* of the window that reaches farthest */
 } Now;
@@ -42,6 +43,13 @@ struct Segmenter {
     double min_confidence;
     Now now;
 };
+
+/* Nothing before is known, and nothing is settled. */
+static void begin_anew(Now *now)
+{
+    now->settled_us = now->quiet_us = now->rest_us = -SEEN_LIMIT_US;
+    now->has_window = false;
+}
 
 Segmenter *segmenter_new(const SegmenterOptions *options)
 {
@@ -56,9 +64,8 @@ Segmenter *segmenter_new(const SegmenterOptions *options)
     s->min_duration_us = options->min_duration_us;
     s->cool_down_us = options->cool_down_us > 0 ? seen_clamp(options->cool_down_us) : 0;
     s->min_confidence = options->min_confidence;
-    s->now.quiet_us = -SEEN_LIMIT_US;
     s->now.next_id = options->next_id;
-    s->now.settled_us = -SEEN_LIMIT_US;
+    begin_anew(&s->now);
     return s;
 }
 
@@ -97,10 +104,24 @@ static Edge plain_edge(int64_t us, int64_t err_us)
     return (Edge){.us = at, .err_us = err_us > 0 ? seen_clamp(err_us) : 0, .reach_us = at};
 }
 
+static void restore_final(Segmenter *s, const Event *event)
+{
+    int64_t end = seen_clamp(event->end_us), err = seen_clamp(event->end_err_us);
+    int64_t quiet = end + s->cool_down_us, rest = end + (err > 0 ? err : 0) + s->join_gap_us;
+    if (s->cool_down_us > 0 && quiet > s->now.quiet_us) {
+        s->now.quiet_us = quiet;
+        s->now.rest_us = rest;
+    }
+}
+
 int segmenter_restore(Segmenter *s, const Event *event)
 {
-    if (event->state != EVENT_OPEN || event->revision == 0 || event->start_us > event->end_us)
+    if (event->state == EVENT_RETRACTED || event->revision == 0 || event->start_us > event->end_us)
         return -EINVAL;
+    if (event->state == EVENT_FINAL) {
+        restore_final(s, event);
+        return 0;
+    }
     Live *live = add_live(&s->now);
     if (!live)
         return -ENOMEM;
@@ -194,7 +215,10 @@ static int hand_out(const Segmenter *s, Now *now, bool finish, SegmenterSink sin
         /* Not <=: an interval that begins at the settled edge may be join_gap_us away. */
         bool over = finish || reach + s->join_gap_us < now->settled_us;
         /* The final word on cool-down needs the final events before it, which came before. */
-        bool wanted = sure && live->seen.start.us >= (over ? now->quiet_us : quiet_us);
+        const Edge *start = &live->seen.start;
+        bool in_time = start->us >= (over ? now->quiet_us : quiet_us) ||
+                       (start->cut && start->us - start->err_us <= now->rest_us);
+        bool wanted = sure && in_time;
         int r = 0;
         if (over)
             r = end_of_life(s, now, live, wanted, sink, context);
@@ -374,8 +398,12 @@ static int join_window(const Segmenter *s, const Sight *sight, Now *now, const L
 int segmenter_add(Segmenter *s, const SegmenterWindow *window, SegmenterSink sink, void *context)
 {
     bool reversed = window->start_us > window->end_us;
-    Sight sight = {.start_us = seen_clamp(reversed ? window->end_us : window->start_us),
-                   .end_us = seen_clamp(reversed ? window->start_us : window->end_us),
+    int64_t start = seen_clamp(reversed ? window->end_us : window->start_us);
+    int64_t end = seen_clamp(reversed ? window->start_us : window->end_us);
+    if (end <= s->now.settled_us)
+        return 0;
+    Sight sight = {.start_us = start > s->now.settled_us ? start : s->now.settled_us,
+                   .end_us = end,
                    .has_earlier = s->now.has_window,
                    .earlier_start_us = s->now.window_start_us,
                    .earlier_end_us = s->now.window_end_us,
@@ -418,13 +446,12 @@ int segmenter_finish(Segmenter *s, SegmenterSink sink, void *context)
         return -ENOMEM;
     if (next.n > 0)
         memcpy(next.live, s->now.live, next.n * sizeof *next.live);
-    /* What comes after this starts anew: no window before it has seen any of it. */
-    next.has_window = false;
     int r = hand_out(s, &next, true, sink, context);
     if (r != 0) {
         free(next.live);
         return r;
     }
+    begin_anew(&next);
     free(s->now.live);
     s->now = next;
     return 0;

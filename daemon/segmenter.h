@@ -11,7 +11,7 @@
  *
  * Invariants (asserted): same event, same id; revision goes up by one with each change handed out;
  * nothing is handed out unless something changed; a final event is never touched again; start <=
- * end.
+ * end; final events of one run (up to segmenter_finish) do not overlap.
  */
 #ifndef WHEN_DAEMON_SEGMENTER_H
 #define WHEN_DAEMON_SEGMENTER_H
@@ -55,17 +55,20 @@ typedef int (*SegmenterSink)(const Event *event, void *context);
 Segmenter *segmenter_new(const SegmenterOptions *options); /* NULL: no memory */
 void segmenter_free(Segmenter *segmenter);
 
-/* Takes up an event left open by an earlier run (from the index). -EINVAL when it is not open. */
+/* Takes up an event of an earlier run (from the index), before the first window. One that was left
+ * open goes on; the cool-down of a final one counts, but for what begins so near to its end that it
+ * may be the rest of it. -EINVAL when it is retracted, or no event at all. */
 int segmenter_restore(Segmenter *segmenter, const Event *event);
 
-/* The next window. Absurd times (reversed, outside the window, NaN is the caller's) never break an
- * invariant. On an error from the sink, or -ENOMEM, the segmenter is unchanged: the same window may
- * come again.
+/* The next window. What of it is settled already is not looked at again: the same window may come
+ * twice. Absurd times (reversed, outside the window, NaN is the caller's) never break an invariant.
+ * On an error from the sink, or -ENOMEM, the segmenter is unchanged.
  */
 int segmenter_add(Segmenter *segmenter, const SegmenterWindow *window, SegmenterSink sink,
                   void *context);
 
-/* Nothing more comes that continues what is open: all open events become final (or retracted). */
+/* Nothing more comes that continues what is open: all open events become final (or retracted). What
+ * comes after this may be of any time, and begins as after segmenter_new. */
 int segmenter_finish(Segmenter *segmenter, SegmenterSink sink, void *context);
 
 uint64_t segmenter_next_id(const Segmenter *segmenter);

@@ -110,6 +110,32 @@ static int finish_run(Track *track, FeedContext *context, const FeedOptions *fee
     return committer_add(context->committer, batch, now_us);
 }
 
+static int restore_final(const Event *event, void *context)
+{
+    Track *track = context;
+    return event->state == EVENT_FINAL ? segmenter_restore(track->segmenter, event) : 0;
+}
+
+/* The first window after the begin, a hole, a restart: what cools down still the index knows,
+ * whoever found it. */
+static void begin_run(Track *track, FeedContext *context, const FeedOptions *feed, int64_t start_us)
+{
+    const char *watch = track->watch;
+    IndexFilter filter = {.cameras = &feed->camera,
+                          .n_cameras = 1,
+                          .watches = &watch,
+                          .n_watches = 1,
+                          .since_us = start_us - track->config.cool_down_us,
+                          .until_us = start_us,
+                          .limit = UINT32_MAX};
+    Error err = {0};
+    track->run_us = start_us;
+    track->first_number = segmenter_next_id(track->segmenter);
+    if (track->config.cool_down_us > 0 &&
+        index_events(context->index, &filter, restore_final, track, &err) < 0)
+        log_error("track", "watch=%s: %s", watch, err.text);
+}
+
 int track_answer(Track *track, FeedContext *context, const FeedOptions *feed, const Window *window,
                  const TaskQuestion *answer, int64_t now_us, Batch *batch)
 {
@@ -121,7 +147,8 @@ int track_answer(Track *track, FeedContext *context, const FeedOptions *feed, co
         const TaskInterval *a = &answer->intervals[i];
         if (window_interval(window, a->start_s, a->end_s, a->confidence, a->description,
                             context->boundary_error_us, &intervals[n]) < 0)
-            log_warn("track", "watch=%s an answer that is no number was left out", track->watch);
+            log_warn("track", "watch=%s an answer of no time in the window was left out",
+                     track->watch);
         else
             n++;
     }
@@ -131,13 +158,14 @@ int track_answer(Track *track, FeedContext *context, const FeedOptions *feed, co
     end = end > start ? end : start + 1;
     settled = settled < start ? start : settled > end ? end : settled;
     int r = 0;
-    /* A hole longer than what is joined: nothing that comes can continue what is open. */
-    if (track->seen_us && start > track->seen_us + track->config.join_gap_us)
+    /* A hole longer than what is joined: nothing that comes can continue what is open. Nor is it
+     * that when the clock was set back: what comes was seen once under other times. */
+    if (track->seen_us && (start > track->seen_us + track->config.join_gap_us ||
+                           start + FEED_HOLE_US < track->settled_us))
         r = finish_run(track, context, feed, now_us);
-    if (track->seen_us == 0) {
-        track->run_us = start;
-        track->first_number = segmenter_next_id(track->segmenter);
-    }
+    if (track->seen_us == 0)
+        begin_run(track, context, feed, start);
+    track->settled_us = settled;
     SegmenterWindow looked = {start, end, settled, intervals, n};
     track->seen_us = end;
     JoinSink sink = sink_of(track, context, feed, batch);

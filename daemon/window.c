@@ -132,6 +132,8 @@ int window_interval(const Window *window, double start_s, double end_s, double c
         start = end;
         end = swap;
     }
+    if (end < first || start > last)
+        return -ERANGE;
     start = clip(start, first, last);
     end = clip(end, first, last);
     *interval = (SegmenterInterval){

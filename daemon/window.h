@@ -53,7 +53,8 @@ size_t window_bytes(const Window *window);
 
 /* What a model answered, in seconds from the first frame's pts, as UTC, clipped to the window. The
  * error of a boundary: half the local frame spacing + the frames' own error + rounding of mm:ss.ff
- * + boundary_error_us. -EINVAL when a number is not finite. description is borrowed. */
+ * + boundary_error_us. -EINVAL when a number is not finite, -ERANGE when all of it lies outside of
+ * the window. description is borrowed. */
 int window_interval(const Window *window, double start_s, double end_s, double confidence,
                     const char *description, int64_t boundary_error_us,
                     SegmenterInterval *interval);

@@ -242,6 +242,60 @@ static void gap_seen_by_the_later_window_splits(void **state)
     segmenter_free(segmenter);
 }
 
+/* The earlier window, which sees better there, saw it go on. */
+static void gap_at_the_later_windows_edge_is_none(void **state)
+{
+    (void)state;
+    Segmenter *segmenter = make(0.3, 0);
+    Heard heard = {.fail_after = -1};
+    feed(segmenter, &heard, 0, 16, 12, &(Span){5, 16}, 1);
+    feed(segmenter, &heard, 12, 28, 24, (Span[]){{12, 12.8}, {13.3, 20}}, 2);
+    assert_int_equal(heard.n, 1);
+    is_event(&heard.events[0], EVENT_FINAL, 5, 20);
+    segmenter_free(segmenter);
+}
+
+/* Of what an earlier run found only the index knows. */
+static void cool_down_outlives_a_restart(void **state)
+{
+    (void)state;
+    static const struct {
+        Span seen;
+        size_t events;
+    } CASES[] = {
+        {{24, 26}, 0},   /* within the cool-down */
+        {{30.1, 33}, 1}, /* after it */
+        {{20, 23}, 1},   /* at the window's begin: the rest of the earlier one */
+        {{20.7, 23}, 0}, /* as near to its end, but begun in sight */
+    };
+    for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
+        SegmenterOptions options = {.camera = "gate",
+                                    .watch = "car",
+                                    .id_prefix = "e",
+                                    .next_id = 8,
+                                    .join_gap_us = S(0.5),
+                                    .cool_down_us = S(10)};
+        Segmenter *segmenter = segmenter_new(&options);
+        assert_non_null(segmenter);
+        Event earlier = {.id = "e-7", .revision = 2, .state = EVENT_FINAL};
+        earlier.start_us = S(12);
+        earlier.end_us = S(20);
+        earlier.end_err_us = S(0.1);
+        assert_int_equal(segmenter_restore(segmenter, &earlier), 0);
+        earlier.start_us = earlier.end_us = S(3); /* an older one says nothing more */
+        assert_int_equal(segmenter_restore(segmenter, &earlier), 0);
+        Heard heard = {.fail_after = -1};
+        feed(segmenter, &heard, 20, 36, 32, &CASES[i].seen, 1);
+        assert_int_equal(segmenter_finish(segmenter, hear, &heard), 0);
+        assert_int_equal(heard.n, CASES[i].events);
+        /* What comes after segmenter_finish may be of any time. */
+        feed(segmenter, &heard, 0, 12, 8, &(Span){4, 6}, 1);
+        assert_int_equal(segmenter_finish(segmenter, hear, &heard), 0);
+        assert_int_equal(heard.n, CASES[i].events + 1);
+        segmenter_free(segmenter);
+    }
+}
+
 static void short_ones_are_retracted_or_never_told(void **state)
 {
     (void)state;
@@ -563,11 +617,12 @@ static void restart_keeps_the_ids(void **state)
     }
 }
 
-static void restore_refuses_what_is_not_open(void **state)
+static void restore_refuses_what_is_retracted(void **state)
 {
     (void)state;
     Segmenter *segmenter = make(0.5, 0);
-    Event event = {.id = "e-7", .revision = 2, .state = EVENT_FINAL, .start_us = 1, .end_us = 2};
+    Event event = {
+        .id = "e-7", .revision = 2, .state = EVENT_RETRACTED, .start_us = 1, .end_us = 2};
     assert_int_equal(segmenter_restore(segmenter, &event), -22);
     event.state = EVENT_OPEN;
     assert_int_equal(segmenter_restore(segmenter, &event), 0);
@@ -590,6 +645,8 @@ int main(void)
         cmocka_unit_test(inner_events_are_kept_though_one_window_denies_them),
         cmocka_unit_test(bridging_keeps_two),
         cmocka_unit_test(gap_seen_by_the_later_window_splits),
+        cmocka_unit_test(gap_at_the_later_windows_edge_is_none),
+        cmocka_unit_test(cool_down_outlives_a_restart),
         cmocka_unit_test(short_ones_are_retracted_or_never_told),
         cmocka_unit_test(long_event_is_one),
         cmocka_unit_test(windows_without_overlap_are_joined_at_the_edge),
@@ -599,7 +656,7 @@ int main(void)
         cmocka_unit_test(final_events_do_not_overlap),
         cmocka_unit_test(failing_sink_changes_nothing),
         cmocka_unit_test(restart_keeps_the_ids),
-        cmocka_unit_test(restore_refuses_what_is_not_open),
+        cmocka_unit_test(restore_refuses_what_is_retracted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -186,7 +186,9 @@ static void to_utc(void **state)
     assert_int_equal(interval.start_us, UTC);
     assert_int_equal(interval.end_us, UTC + 7 * S);
     assert_true(interval.confidence == 1.0);
-    assert_int_equal(window_interval(&window, 1e300, 1e308, 0.5, "x", 0, &interval), 0);
+    assert_int_equal(window_interval(&window, 1e300, 1e308, 0.5, "x", 0, &interval), -ERANGE);
+    assert_int_equal(window_interval(&window, -2.0, -1e300, 0.5, "x", 0, &interval), -ERANGE);
+    assert_int_equal(window_interval(&window, 6.0, 1e300, 0.5, "x", 0, &interval), 0);
     assert_int_equal(interval.start_us, UTC + 7 * S);
     assert_int_equal(window_interval(&window, (double)NAN, 1.0, 0.5, "x", 0, &interval), -EINVAL);
     assert_int_equal(window_interval(&window, 0.0, (double)INFINITY, 0.5, "x", 0, &interval),

@@ -392,6 +392,40 @@ class TestMemory(test_daemon.Helpers, unittest.TestCase):
         self.check_truth(newest, [w.truth[CAR][0], w.truth[CAR][2]])
         self.assertEqual({e.watch for e in newest.values()}, {"car"})
 
+    def test_cool_down_over_restart(self):
+        """What cools down does so over whend's own end, a hole and a changed watch, and on into recordings."""
+        w = self.world
+        w.watches["car"] = {"question": CAR, "cool_down": "20s"}
+        w.truth[CAR] = [utc(2, 6), utc(18, 20), utc(23, 25), utc(40, 44), utc(52, 54)]
+        camera = self.start_live(record=False)
+        camera.frames(0, 12)
+        w.wait(lambda: any(e.state == FINAL for e in w.events().values()), "the first car")
+        w.kill()
+        w.start()
+        camera = w.wait_camera("camera/gate")
+        camera.frames(14, 30, session=2)  # 18 and 23 are within 20 s of 6
+        camera.frames(38, 50, session=3)
+        w.wait(lambda: sum(e.state == FINAL for e in w.events().values()) == 2, "the fourth car")
+        w.watches["car"] = {"question": CAR, "cool_down": "15s"}
+        w.write_config()
+        w.process.send_signal(signal.SIGHUP)
+        w.wait_notified("READY=1")
+        camera.frames(50, 70, session=3)  # 52 is within 15 s of 44
+        w.wait(lambda: w.ledger("gate")[-1][1] >= 69, "all is examined")
+        self.check_truth(self.check_sequence(self.heard()), [w.truth[CAR][0], w.truth[CAR][3]])
+
+    def test_clock_set_back(self):
+        """What was seen once under other times is seen again under these: no event is lost, none said twice."""
+        w = self.world
+        w.truth[CAR] = [utc(13, 17)]
+        camera = self.start_live(record=False)
+        camera.frames(0, 30)
+        w.wait(lambda: w.ledger("gate") and w.ledger("gate")[-1][1] >= 24, "two windows")
+        w.truth[CAR] = [utc(13, 17), utc(20, 22), utc(28, 32)]
+        camera.frames(30, 60, session=2, utc=UTC - 20 * S)  # from 10 on again
+        w.wait(lambda: w.ledger("gate")[-1][1] >= 39, "all is examined")
+        self.check_truth(self.check_sequence(self.heard()), w.truth[CAR])
+
 
 if __name__ == "__main__":
     unittest.main()
