@@ -94,6 +94,8 @@ typedef struct Config {
     bool http_given;                    /* it stands in the file */
     int64_t events_keep_us;             /* events are forgotten after so long; 0: never */
     int events_keep_count;              /* so many events are kept; 0: all */
+    /* When what live examination missed is worked off: see schedule.h; never NULL. */
+    char *nightly_days, *nightly_hours, *nightly_zone;
     CameraConfig *cameras;
     size_t n_cameras;
     WatchConfig *watches;

@@ -58,7 +58,10 @@ static int start_job(Daemon *daemon, const BacklogJob *job)
 {
     Archive *archive = &daemon->archive;
     bool question = job->rank == BACKLOG_QUESTION;
-    FeedOptions options = {.kind = question ? TASK_QUESTION : TASK_ARCHIVE,
+    static const TaskKind KINDS[] = {[BACKLOG_QUESTION] = TASK_QUESTION,
+                                     [BACKLOG_WATCH] = TASK_WATCH,
+                                     [BACKLOG_NIGHTLY] = TASK_NIGHTLY};
+    FeedOptions options = {.kind = KINDS[job->rank],
                            .camera = job->camera,
                            .recorded = true,
                            .span_start_us = job->start_us,
@@ -112,6 +115,12 @@ static bool find_job(Daemon *daemon, BacklogRank worst, BacklogJob *job, bool *l
     return r == 0;
 }
 
+static bool is_night(const Archive *archive)
+{
+    int64_t utc_us = clock_utc_us();
+    return schedule_touches(archive->nightly, utc_us, utc_us + 1);
+}
+
 static void look_for_work(Daemon *daemon)
 {
     Archive *archive = &daemon->archive;
@@ -119,8 +128,11 @@ static void look_for_work(Daemon *daemon)
     bool lost;
     /* But for questions only what nothing else needs is spent on recordings. */
     bool idle = scheduler_idle(daemon->scheduler);
+    BacklogRank worst = !idle               ? BACKLOG_QUESTION
+                        : is_night(archive) ? BACKLOG_NIGHTLY
+                                            : BACKLOG_WATCH;
     archive->due_us = daemon->now_us + (idle ? LOOK_US : LOOK_BUSY_US);
-    if (find_job(daemon, idle ? BACKLOG_MISSED : BACKLOG_QUESTION, &job, &lost)) {
+    if (find_job(daemon, worst, &job, &lost)) {
         if (start_job(daemon, &job) < 0)
             daemon_out_of_memory(daemon);
     }
@@ -128,7 +140,8 @@ static void look_for_work(Daemon *daemon)
         archive->due_us = daemon->now_us;
 }
 
-/* A question need not wait for an older span: that goes on waiting, and its turn comes. */
+/* What is more urgent need not wait for this span: that goes on waiting, and its turn comes. So it
+ * does when its hours are over. */
 static void give_way(Daemon *daemon)
 {
     Archive *archive = &daemon->archive;
@@ -136,10 +149,12 @@ static void give_way(Daemon *daemon)
     bool lost;
     size_t n;
     questions_names(daemon->questions, &n);
-    if (n == 0 || archive->rank == BACKLOG_QUESTION || daemon->now_us < archive->due_us)
+    if (archive->rank == BACKLOG_QUESTION || daemon->now_us < archive->due_us ||
+        (archive->rank == BACKLOG_WATCH && n == 0))
         return;
     archive->due_us = daemon->now_us + LOOK_BUSY_US;
-    if (find_job(daemon, BACKLOG_QUESTION, &job, &lost)) {
+    bool over = archive->rank == BACKLOG_NIGHTLY && !is_night(archive);
+    if (over || find_job(daemon, (BacklogRank)(archive->rank - 1), &job, &lost)) {
         archive_cancel(daemon, NULL);
         archive->due_us = daemon->now_us;
     }
@@ -316,6 +331,26 @@ void archive_cancel_watch(Daemon *daemon, const char *watch)
 {
     if (archive_works_for(daemon, watch))
         archive_cancel(daemon, NULL);
+}
+
+void archive_set_hours(Daemon *daemon, const Config *config)
+{
+    Schedule *nightly = NULL;
+    Error err = {0};
+    if (schedule_new(config->nightly_days, config->nightly_hours, config->nightly_zone, &nightly,
+                     &err) < 0) { /* it was checked: the zone's file is gone meanwhile */
+        log_error("archive", "nightly hours are as they were: %s", err.text);
+        return;
+    }
+    schedule_free(daemon->archive.nightly);
+    daemon->archive.nightly = nightly;
+}
+
+void archive_deinit(Archive *archive)
+{
+    forget_job(archive);
+    schedule_free(archive->nightly);
+    archive->nightly = NULL;
 }
 
 void archive_tick(Daemon *daemon)

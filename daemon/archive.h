@@ -1,12 +1,14 @@
 /*
  * Archive: what the backlog (backlog.h) has to be examined from recordings, one job at a time: a
- * whend-camera that sends the frames of one span. A question's job comes at once, and takes the
- * place of another one; all others only when nothing live waits. What a job does not find in any
+ * whend-camera that sends the frames of one span. A question's job comes at once; all others only
+ * when nothing live waits, nightly ones only in their hours (`nightly:`). One of a better rank
+ * takes the place of the one at work, whose span goes on waiting. What a job does not find in any
  * recording becomes LOST.
  */
 #ifndef WHEN_DAEMON_ARCHIVE_H
 #define WHEN_DAEMON_ARCHIVE_H
 
+#include "config/schedule.h"
 #include "daemon/backlog.h"
 #include "daemon/feed.h"
 #include "daemon/supervisor.h"
@@ -14,7 +16,8 @@
 typedef struct Daemon Daemon;
 
 typedef struct Archive {
-    Feed *feed; /* NULL: no job */
+    Schedule *nightly; /* when nightly work is done; NULL: always */
+    Feed *feed;        /* NULL: no job */
     char camera[EVENT_NAME_BYTES];
     char watch[EVENT_NAME_BYTES]; /* of the question that it is for; "": all watches */
     BacklogRank rank;
@@ -31,6 +34,9 @@ typedef struct Archive {
     unsigned failures;
 } Archive;
 
+/* The config's hours count from now on; they were checked. */
+void archive_set_hours(Daemon *daemon, const Config *config);
+void archive_deinit(Archive *archive);
 void archive_tick(Daemon *daemon);
 void archive_setup(Daemon *daemon); /* its worker said hello */
 bool archive_message(Daemon *daemon, const When__FromWorker *message, zmq_msg_t *pixels,

@@ -2,11 +2,11 @@
  * Backlog: what of the ledger's WAITING spans is examined next, and how spans come to wait. Looks
  * at the index alone: no clock, no worker.
  *
- * Order: questions that somebody waits for, then a watch's older video ("since:"), then what live
- * examination missed; in each the newest first. Neighbouring spans of a camera are one job, at most
- * BACKLOG_MAX_SPAN_US long: a worker's start costs more than a small hole between them. A span that
- * reaches beyond the newest closed recording keeps waiting there, its file may still be open; what
- * no recording has is LOST.
+ * Order: questions that somebody waits for, then a watch's older video ("since:"), then nightly
+ * work: what live examination missed; in each the newest first. Neighbouring spans of a camera are
+ * one job, at most BACKLOG_MAX_SPAN_US long: a worker's start costs more than a small hole between
+ * them. A span that reaches beyond the newest closed recording keeps waiting there, its file may
+ * still be open; what no recording has is LOST.
  */
 #ifndef WHEN_DAEMON_BACKLOG_H
 #define WHEN_DAEMON_BACKLOG_H
@@ -22,7 +22,7 @@
 /* The reason of spans that wait because a watch wants older video. */
 #define BACKLOG_OLDER "older video for a watch"
 
-typedef enum BacklogRank { BACKLOG_QUESTION, BACKLOG_WATCH, BACKLOG_MISSED } BacklogRank;
+typedef enum BacklogRank { BACKLOG_QUESTION, BACKLOG_WATCH, BACKLOG_NIGHTLY } BacklogRank;
 
 typedef struct BacklogJob {
     char camera[EVENT_NAME_BYTES];

@@ -473,7 +473,7 @@ void daemon_free(Daemon *daemon)
 {
     if (!daemon)
         return;
-    feed_free(daemon->archive.feed);
+    archive_deinit(&daemon->archive);
     for (size_t i = 0; i < daemon->n_cameras; i++)
         camera_free(daemon->cameras[i]);
     free(daemon->cameras);

@@ -292,7 +292,7 @@ static void mark_hole(Feed *feed, Batch *batch, Track *track, const Window *wind
         start <= track->covered_us + FEED_HOLE_US)
         return;
     const char *reason = feed->hole_reason;
-    if (!track->marked_us && !feed->first_window)
+    if (!track->handed && !feed->first_window)
         reason = BACKLOG_OLDER; /* a watch that came to a camera at work */
     else if (feed->first_window)
         reason = feed->context->first_hole;
@@ -329,6 +329,7 @@ static void enqueue(Feed *feed, Window *window, int64_t now_us)
         if (!wants(feed, track, window))
             continue;
         mark_hole(feed, holes, track, window);
+        track->handed = true;
         if (settled > track->covered_us)
             track->covered_us = settled;
         if (task_is_span(feed->options.kind) ||

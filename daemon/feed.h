@@ -37,7 +37,7 @@ typedef struct FeedOptions {
     const char *camera;                 /* copied */
     bool recorded;                      /* what is missed can be had from recordings */
     const char *identity;               /* TASK_FILE: which file this is; copied */
-    int64_t span_start_us, span_end_us; /* TASK_ARCHIVE: the stretch to examine */
+    int64_t span_start_us, span_end_us; /* task_is_span: the stretch to examine */
 } FeedOptions;
 
 typedef struct FeedCounts {

@@ -102,6 +102,7 @@ static int settle_open_events(Daemon *daemon, Camera *only, Error *err)
 
 int reload_begin(Daemon *daemon, Error *err)
 {
+    archive_set_hours(daemon, &daemon->config);
     daemon->cameras = mem_new_array(daemon->config.n_cameras, sizeof(Camera *));
     if (!daemon->cameras)
         return error_set(err, ENOMEM, EX_OSERR, "no memory");
@@ -267,6 +268,7 @@ static void apply(Daemon *daemon, Config *config, Camera **cameras)
     daemon->cameras = cameras;
     daemon->n_cameras = n;
     daemon->feeds.boundary_error_us = daemon->config.boundary_error_us;
+    archive_set_hours(daemon, &daemon->config);
     if (!same_model(&old, &daemon->config)) {
         log_info("reload", "the model changed: the analyst is started again");
         supervisor_restart(daemon->supervisor, ANALYST_WORKER, daemon->now_us);

@@ -2,13 +2,13 @@
  * Scheduler: windows that wait to be examined, and the analyst that examines them. Pure: it sends
  * through a hook and is told of answers; no socket, no clock.
  *
- * Order: live windows before questions before files before archives, oldest first; but of windows
- * that wait every other one is a question's, so that live video without an end does not starve it
- * (what live loses by that is thinned out evenly). The analyst has at most
- * SCHEDULER_IN_FLIGHT jobs (one that runs, one that waits at its side so that it never idles). When
- * it dies its jobs return to the front of the queue; a window on which the analyst died twice is
- * given up (its owner puts it in the ledger as lost). When more than max_live live windows wait,
- * every other one of the camera that has most is dropped: coverage thins evenly.
+ * Order: live windows before questions before files before older video for a watch before nightly
+ * work, oldest first; but of windows that wait every other one is a question's, so that live video
+ * without an end does not starve it (what live loses by that is thinned out evenly). The analyst
+ * has at most SCHEDULER_IN_FLIGHT jobs (one that runs, one that waits at its side so that it never
+ * idles). When it dies its jobs return to the front of the queue; a window on which the analyst
+ * died twice is given up (its owner puts it in the ledger as lost). When more than max_live live
+ * windows wait, every other one of the camera that has most is dropped: coverage thins evenly.
  */
 #ifndef WHEN_DAEMON_SCHEDULER_H
 #define WHEN_DAEMON_SCHEDULER_H
@@ -23,12 +23,19 @@ enum {
     TASK_MAX_INTERVALS = 1000 /* of one answer; more are left out */
 };
 
-/* In order of priority. A question and an archive job examine one span of recordings. */
-typedef enum TaskKind { TASK_LIVE, TASK_QUESTION, TASK_FILE, TASK_ARCHIVE } TaskKind;
+/* In order of priority. */
+typedef enum TaskKind {
+    TASK_LIVE,
+    TASK_QUESTION, /* somebody waits for it */
+    TASK_FILE,
+    TASK_WATCH,  /* older video for a watch */
+    TASK_NIGHTLY /* what live examination missed */
+} TaskKind;
 
+/* One span of recordings, of an archive job (archive.h). */
 static inline bool task_is_span(TaskKind kind)
 {
-    return kind == TASK_QUESTION || kind == TASK_ARCHIVE;
+    return kind == TASK_QUESTION || kind == TASK_WATCH || kind == TASK_NIGHTLY;
 }
 
 typedef struct TaskInterval {

@@ -14,6 +14,7 @@ typedef struct Track {
     Schedule *schedule; /* NULL: always */
     char prefix[24];    /* of its events' ids */
     Segmenter *segmenter;
+    bool handed;        /* a window was handed to the scheduler for it */
     int64_t covered_us; /* up to here windows were handed to the scheduler, or the ledger speaks */
     int64_t marked_us;  /* end of its newest mark in the ledger by this feed; 0: none */
     int64_t seen_us;    /* end of the last window that the segmenter saw; 0: none */

@@ -1,5 +1,6 @@
 /* whend.yaml: the example, the defaults, and what each mistake is told. */
 #include "config/config.h"
+#include "config/schedule.h"
 #include "config/watch.h"
 
 #include "base/file.h"
@@ -136,6 +137,105 @@ static void test_example(void **state)
     config_deinit(&uncommented);
 }
 
+static bool same_text(const char *a, const char *b)
+{
+    return a == b || (a && b && strcmp(a, b) == 0);
+}
+
+static bool same_nightly(const Config *a, const Config *b)
+{
+    Schedule *x, *y;
+    Error err = {0};
+    assert_int_equal(schedule_new(a->nightly_days, a->nightly_hours, a->nightly_zone, &x, &err), 0);
+    assert_int_equal(schedule_new(b->nightly_days, b->nightly_hours, b->nightly_zone, &y, &err), 0);
+    bool same = !x == !y; /* NULL: always */
+    schedule_free(x);
+    schedule_free(y);
+    return same;
+}
+
+/* What whend.yaml of these two lets whend do is the same. */
+static bool same_config(const Config *a, const Config *b)
+{
+    const char *texts[][2] = {{a->state_dir, b->state_dir},
+                              {a->runtime_dir, b->runtime_dir},
+                              {a->log_level, b->log_level},
+                              {a->model_path, b->model_path},
+                              {a->model_lora, b->model_lora},
+                              {a->model_dtype, b->model_dtype},
+                              {a->model_kv, b->model_kv},
+                              {a->events_endpoint, b->events_endpoint},
+                              {a->query_endpoint, b->query_endpoint},
+                              {a->socket_group, b->socket_group},
+                              {a->remote_events, b->remote_events},
+                              {a->remote_query, b->remote_query},
+                              {a->http_address, b->http_address}};
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+        if (!same_text(texts[i][0], texts[i][1]))
+            return false;
+    for (size_t i = 0; i < a->n_cameras; i++)
+        if (!camera_config_equal(&a->cameras[i], &b->cameras[i]))
+            return false;
+    Schedule *schedule;
+    const WatchConfig *v = &a->watches[0], *w = &b->watches[0];
+    assert_int_equal(schedule_new(w->days, w->hours, w->time_zone, &schedule, NULL), 0);
+    bool always = !schedule; /* as without one */
+    schedule_free(schedule);
+    return a->model_threads == b->model_threads &&
+           a->model_max_answer_tokens == b->model_max_answer_tokens &&
+           a->model_timeout_us == b->model_timeout_us && a->window_us == b->window_us &&
+           a->overlap_us == b->overlap_us && a->boundary_error_us == b->boundary_error_us &&
+           a->socket_mode == b->socket_mode && a->events_keep_us == b->events_keep_us &&
+           a->events_keep_count == b->events_keep_count && same_nightly(a, b) && always &&
+           v->n_cameras == w->n_cameras && v->join_gap_us == w->join_gap_us &&
+           v->min_duration_us == w->min_duration_us && v->cool_down_us == w->cool_down_us &&
+           v->min_confidence == w->min_confidence && same_text(v->since, w->since);
+}
+
+/* Keys of the example that show what may be said, not a default: there is none. */
+static const char *const NO_DEFAULT[] = {"lora",      "group",   "credential", "mask",  "tls_ca",
+                                         "time_zone", "cameras", "since",      "start", "remote"};
+
+/* Each "#key: value" of the example alone: it changes nothing, or is one of NO_DEFAULT. */
+static void test_each_default(void **state)
+{
+    (void)state;
+    Config plain;
+    Error err = {0};
+    _cleanup_free_ char *text = NULL;
+    size_t bytes, n = 0;
+    assert_int_equal(file_read(example_path, 1 << 20, &text, &bytes, &err), 0);
+    assert_int_equal(parse(text, &plain, &err), 0);
+    char section[64] = "";
+    for (char *line = text; line; line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL) {
+        char *hash = line + strspn(line, " ");
+        if (line[0] >= 'a' && line[0] <= 'z')
+            snprintf(section, sizeof(section), "%.*s", (int)strcspn(line, ":"), line);
+        if (hash[0] != '#' || hash[1] < 'a' || hash[1] > 'z')
+            continue;
+        char key[64];
+        snprintf(key, sizeof(key), "%.*s", (int)strcspn(hash + 1, ":"), hash + 1);
+        bool shown = false;
+        for (size_t i = 0; i < sizeof(NO_DEFAULT) / sizeof(NO_DEFAULT[0]); i++)
+            shown = shown || strcmp(NO_DEFAULT[i], key) == 0 || strcmp(NO_DEFAULT[i], section) == 0;
+        Config config;
+        *hash = ' ';
+        size_t column = (size_t)(hash - line);
+        memmove(line + column, line + column + 1,
+                strlen(line + column)); /* as it would be written */
+        if (parse(text, &config, &err) < 0)
+            fail_msg("%s", err.text);
+        if (!shown && !same_config(&plain, &config))
+            fail_msg("%s: the example's value is not the default", key);
+        config_deinit(&config);
+        memmove(line + column + 1, line + column, strlen(line + column) + 1);
+        line[column] = '#';
+        n++;
+    }
+    assert_true(n > 40);
+    config_deinit(&plain);
+}
+
 static void test_values(void **state)
 {
     (void)state;
@@ -146,6 +246,7 @@ static void test_values(void **state)
         "runtime_dir: /tmp/r\n"
         "log_level: debug\n"
         "model: {path: models/demo, lora: tuned, dtype: f32, kv: int8, threads: 3}\n"
+        "nightly: {days: mon-fri, hours: 22-6, zone: 'CET-1CEST,M3.5.0,M10.5.0/3'}\n"
         "window: 8s\noverlap: 1.5s\nboundary_error: 0\n"
         "endpoints: {query: 'tcp://127.0.0.1:5701'}\n"
         "watches:\n"
@@ -172,6 +273,9 @@ static void test_values(void **state)
     assert_int_equal(c.boundary_error_us, 0);
     assert_string_equal(c.events_endpoint, "ipc:///tmp/r/events.ipc");
     assert_string_equal(c.query_endpoint, "tcp://127.0.0.1:5701");
+    assert_string_equal(c.nightly_days, "mon-fri");
+    assert_string_equal(c.nightly_hours, "22-6");
+    assert_string_equal(c.nightly_zone, "CET-1CEST,M3.5.0,M10.5.0/3");
     assert_int_equal(c.n_cameras, 3);
     assert_null(c.cameras[0].time_zone);
     assert_string_equal(c.cameras[1].time_zone, "CET-1");
@@ -262,6 +366,8 @@ static void test_wrong_values(void **state)
     expect_refusal(HEAD GATE "window: 9999999d\n", "w.yaml:5:9:", "");
     expect_refusal(HEAD GATE "overlap: 9s\n", "w.yaml:5:10:", "more than half the window of 16s");
     expect_refusal(HEAD GATE "window: 6s\n", "w.yaml:5:9:", "more than half the window of 6s");
+    expect_refusal(HEAD GATE "nightly: {hours: 8-30}\n", "w.yaml:5:10:", "nightly: ");
+    expect_refusal(HEAD GATE "nightly: {hour: 8-9}\n", "w.yaml:5:11:", "did you mean hours?");
     expect_refusal(HEAD GATE "log_level: loud\n", "w.yaml:5:12:", "none of: error warn info debug");
     expect_refusal(HEAD GATE "    keep: 5\n", "w.yaml:5:11:", "not a size");
     expect_refusal(HEAD GATE "    keep: 5kB\n", "w.yaml:5:11:", "not between 1MB");
@@ -460,6 +566,7 @@ int main(int argc, char **argv)
     example_path = argv[1];
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_example),
+        cmocka_unit_test(test_each_default),
         cmocka_unit_test(test_values),
         cmocka_unit_test(test_unknown_and_twice),
         cmocka_unit_test(test_missing_and_misplaced),

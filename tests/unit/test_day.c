@@ -123,7 +123,7 @@ static Feed *archive;
 static BacklogJob job;
 static double archive_at_s;
 static int64_t now_us; /* simulated, from 0 */
-static uint64_t last_sequence, dropped[CAMERAS], jobs[TASK_ARCHIVE + 1], crashes;
+static uint64_t last_sequence, dropped[CAMERAS], jobs[TASK_NIGHTLY + 1], crashes;
 
 static double now_s(void)
 {
@@ -314,7 +314,7 @@ static int64_t look_us;
 static void begin_archive(void)
 {
     bool question = job.rank == BACKLOG_QUESTION;
-    FeedOptions options = {.kind = question ? TASK_QUESTION : TASK_ARCHIVE,
+    FeedOptions options = {.kind = question ? TASK_QUESTION : TASK_NIGHTLY,
                            .camera = job.camera,
                            .recorded = true,
                            .span_start_us = job.start_us,
@@ -337,7 +337,7 @@ static void look_for_work(void)
         return;
     Error err = {0};
     Batch *batch = batch_new();
-    int r = backlog_next(&backlog, idle ? BACKLOG_MISSED : BACKLOG_QUESTION, &job, batch, &err);
+    int r = backlog_next(&backlog, idle ? BACKLOG_NIGHTLY : BACKLOG_QUESTION, &job, batch, &err);
     CHECK(r >= 0, "%s", err.text);
     committer_add(context.committer, batch, now_us);
     if (r == 0)
@@ -525,7 +525,7 @@ static void check_all(void)
     printf("%.1f hours x %d cameras: windows live %" PRIu64 ", of questions %" PRIu64
            ", from recordings %" PRIu64 "; %" PRIu64 " to %" PRIu64
            " a camera were put off; %" PRIu64 " crashes\n",
-           day_s / 3600, CAMERAS, jobs[TASK_LIVE], jobs[TASK_QUESTION], jobs[TASK_ARCHIVE], least,
+           day_s / 3600, CAMERAS, jobs[TASK_LIVE], jobs[TASK_QUESTION], jobs[TASK_NIGHTLY], least,
            most, crashes);
     printf("%zu events of %zu that were true, %zu of those looked at from end to end; examined "
            "%.1f h, lost %.1f h\n",
@@ -587,7 +587,7 @@ static bool is_quiet(void)
     BacklogJob next;
     Batch *batch = batch_new();
     bool quiet = !archive && scheduler_idle(context.scheduler) &&
-                 backlog_next(&backlog, BACKLOG_MISSED, &next, batch, NULL) == BACKLOG_NOTHING;
+                 backlog_next(&backlog, BACKLOG_NIGHTLY, &next, batch, NULL) == BACKLOG_NOTHING;
     committer_add(context.committer, batch, now_us);
     return quiet;
 }

@@ -97,24 +97,48 @@ static int answer(World *w, uint64_t job, uint64_t question, size_t n, const cha
 
 static int a, b; /* owners */
 
-static void live_before_files_before_archives(void **state)
+static void in_order_of_priority(void **state)
 {
     (void)state;
     World w;
     set_up(&w);
-    add(&w, TASK_ARCHIVE, &a, 1);
-    add(&w, TASK_FILE, &a, 2);
-    add(&w, TASK_LIVE, &a, 3);
-    add(&w, TASK_LIVE, &b, 4);
-    for (size_t i = 0; i < 4; i++) {
+    add(&w, TASK_NIGHTLY, &a, 1);
+    add(&w, TASK_WATCH, &a, 2);
+    add(&w, TASK_FILE, &a, 3);
+    add(&w, TASK_QUESTION, &a, 4);
+    add(&w, TASK_QUESTION, &b, 5);
+    add(&w, TASK_LIVE, &a, 6);
+    add(&w, TASK_LIVE, &b, 7);
+    for (size_t i = 0; i < 7; i++) {
         scheduler_run(w.scheduler);
         assert_true(w.n_sent - i <= SCHEDULER_IN_FLIGHT);
         assert_int_equal(finish(&w, w.jobs[i], NULL), 0);
     }
-    const int64_t order[] = {3, 4, 2, 1};
+    const int64_t order[] = {6, 4, 7, 5, 3, 2, 1}; /* live and questions take turns */
     assert_memory_equal(w.done, order, sizeof order);
     assert_true(scheduler_idle(w.scheduler));
-    assert_int_equal(scheduler_examined(w.scheduler), 4);
+    assert_int_equal(scheduler_examined(w.scheduler), 7);
+    scheduler_free(w.scheduler);
+}
+
+/* Whatever comes while others wait takes its place by its priority, not by when it came. */
+static void late_but_first(void **state)
+{
+    (void)state;
+    World w;
+    set_up(&w);
+    w.refuse = true;
+    const TaskKind kinds[] = {TASK_FILE,    TASK_NIGHTLY, TASK_LIVE,  TASK_WATCH,
+                              TASK_NIGHTLY, TASK_FILE,    TASK_WATCH, TASK_LIVE};
+    for (int64_t i = 0; i < 8; i++)
+        add(&w, kinds[i], &a, i);
+    w.refuse = false;
+    for (size_t i = 0; i < 8; i++) {
+        scheduler_run(w.scheduler);
+        assert_int_equal(finish(&w, w.jobs[i], NULL), 0);
+    }
+    const int64_t order[] = {2, 7, 0, 5, 3, 6, 1, 4};
+    assert_memory_equal(w.done, order, sizeof order);
     scheduler_free(w.scheduler);
 }
 
@@ -260,13 +284,10 @@ static void on_hold(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(live_before_files_before_archives),
-        cmocka_unit_test(analyst_dies),
-        cmocka_unit_test(deadly_window),
-        cmocka_unit_test(overload_thins_evenly),
-        cmocka_unit_test(forgotten),
-        cmocka_unit_test(answers_are_bounded),
-        cmocka_unit_test(on_hold),
+        cmocka_unit_test(in_order_of_priority),  cmocka_unit_test(late_but_first),
+        cmocka_unit_test(analyst_dies),          cmocka_unit_test(deadly_window),
+        cmocka_unit_test(overload_thins_evenly), cmocka_unit_test(forgotten),
+        cmocka_unit_test(answers_are_bounded),   cmocka_unit_test(on_hold),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,7 @@
 """Deep questions, watches at run time, and what the ledger and the answers say of them."""
 import os
 import signal
+import time
 import unittest
 
 import test_daemon
@@ -190,6 +191,64 @@ class TestMemory(test_daemon.Helpers, unittest.TestCase):
         self.assertEqual([s[:2] for s in w.ledger("gate", WAITING)], [(20, 30)])
         self.serve_archive("archive/gate", 3)
         w.wait(lambda: not w.ledger("gate", WAITING), "the older span")
+
+    def test_nightly(self):
+        """What live examination missed waits for its hours, gives way to a watch that wants older video, and ends with them."""
+        w = self.world
+        now = time.gmtime()
+        day = [f"{(now.tm_hour + h) % 24:02}:{now.tm_min:02}" for h in (8, 16, 20)]
+        w.options["nightly"] = f"{{hours: '{day[1]}-{day[2]}'}}"  # not now
+        camera = self.start_live()
+        camera.frames(0, 20)
+        camera.frames(30, 48, session=2)
+        path = os.path.join(w.dir, "0.mp4")
+        open(path, "w").close()
+        camera.order("recording", path=path, start_us=utc(0)[0], end_us=utc(50)[0], bytes=1, utc_source=1)
+        w.wait(lambda: w.ledger("gate", WAITING), "a hole")
+        self.assertEqual(w.ledger("gate", WAITING), [(20, 30, WAITING, "the camera was dark")])
+        self.put("dog", question=DOG, since="2026-01-05T06:30:32Z")  # older video for a watch has no hours
+        archive = self.serve_archive("archive/gate")
+        self.assertEqual(archive.last("setup")["span"], list(utc(32, 50)))
+        w.wait(lambda: not w.ledger("gate", WAITING, watch="dog"), "the dog")
+        w.wait(lambda: w.worker_status("archive/gate") is None, "that job is over")
+        for _ in range(3):  # it looks for work at once, and finds none
+            w.heartbeat = None
+            w.wait(lambda: w.heartbeat, "heartbeat")
+        self.assertEqual([s[:2] for s in w.ledger("gate", WAITING)], [(20, 30)])
+        self.assertEqual(w.incarnations("archive/gate"), 1)
+        w.options["nightly"] = f"{{hours: '{day[2]}-{day[0]}'}}"  # now
+        w.write_config()
+        w.process.send_signal(signal.SIGHUP)
+        night = w.wait_camera("archive/gate", 2)
+        self.assertEqual(night.last("setup")["span"], list(utc(20, 30)))
+        # A watch that was away for a while, which is in a recording that is closed while nightly work goes on.
+        cat = {"question": "When does a cat sleep?"}
+        self.put("cat", **cat)
+        camera.frames(48, 70, session=2)
+        w.wait(lambda: w.ledger("gate", watch="cat"), "a cat")
+        w.ask(watch_remove=query_pb2.WatchRemoveRequest(name="cat"))
+        camera.frames(70, 90, session=2)
+        w.wait(lambda: w.ledger("gate", EXAMINED)[-1][1] > 89, "no cat")
+        self.put("cat", **cat)
+        camera.frames(90, 110, session=2)
+        w.wait(lambda: w.ledger("gate", WAITING, watch="cat"), "a hole of the cat's")
+        w.wait(lambda: w.worker("archive/gate").count("setup") and not w.worker("archive/gate").count("stop"), "nightly work")
+        night = w.worker("archive/gate")
+        self.assertEqual(night.last("setup")["span"], list(utc(20, 30)))
+        n = w.incarnations("archive/gate")
+        path = os.path.join(w.dir, "1.mp4")
+        open(path, "w").close()
+        camera.order("recording", path=path, start_us=utc(50)[0], end_us=utc(112)[0], bytes=1, utc_source=1)
+        w.wait(lambda: night.count("stop"), "nightly work gives way")
+        self.serve_archive("archive/gate", n + 1)
+        w.wait(lambda: not w.ledger("gate", WAITING, watch="cat"), "the cat's hole")
+        night = w.wait_camera("archive/gate", n + 2)
+        self.assertEqual(night.last("setup")["span"], list(utc(20, 30)))
+        w.options["nightly"] = f"{{hours: '{day[1]}-{day[2]}'}}"
+        w.write_config()
+        w.process.send_signal(signal.SIGHUP)
+        w.wait(lambda: night.count("stop"), "its hours are over")
+        self.assertEqual([s[:2] for s in w.ledger("gate", WAITING)], [(20, 30)])
 
     def test_deep_refused(self):
         w = self.world
