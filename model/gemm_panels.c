@@ -1,8 +1,8 @@
 /*
- * Products with weights in panels. Many rows: units of GROUP_COLUMNS columns; for each piece of k
- * the unit's weights (256 KB, for L2) are widened into the thread's scratch, or used as they are
- * where the CPU multiplies them so (half as many), and rows go over them a tile at a time (24 KB of
- * input, for L1).
+ * Products with weights in panels. Many rows: units of some columns; for each piece of k the unit's
+ * weights are widened into the thread's scratch (256 KB, for L2), or used as they are where the CPU
+ * multiplies them so (512 KB), and rows go over them a tile at a time (24 KB of input, for L1; 48
+ * KB of those that are used as they are).
  */
 #include "model/gemm_inputs.h"
 #include "model/gemm_private.h"
@@ -14,7 +14,8 @@
 #include <string.h>
 
 enum {
-    GROUP_COLUMNS = 64,
+    WIDE_COLUMNS = 64,
+    DIRECT_COLUMNS = 128,
     COLUMN_BYTES = 4096, /* of a column of a piece of k: 1024 f32, 2048 s16, 4096 int4 as bytes */
     UNITS = 16,          /* at least, so that threads end together; needs this many rows each: */
     UNIT_ROWS = 48,
@@ -31,8 +32,8 @@ typedef struct Job {
     const float *x;
     float *y;
     size_t m, groups, rows; /* groups of columns; rows of a unit */
-    size_t threads;
-    GemmInputs in; /* where x is not used as it is */
+    size_t group;           /* columns of a unit */
+    GemmInputs in;          /* where x is not used as it is */
 } Job;
 
 static bool is_float(PanelsKind kind)
@@ -167,63 +168,29 @@ static void finish(const Job *job, size_t row, size_t rows, size_t column, size_
     }
 }
 
-/* Bytes of a panel's step. */
-static size_t step_bytes(PanelsKind kind)
-{
-    switch (kind) {
-    case PANELS_F32:
-        return KERNEL_PANEL * sizeof(float);
-    case PANELS_BF16:
-    case PANELS_PAIRS:
-        return KERNEL_PANEL * sizeof(uint16_t);
-    case PANELS_Q4:
-        return KERNEL_PANEL / 2;
-    default:
-        return KERNEL_PANEL;
-    }
-}
-
-/* Asks for slice `part` of `parts` of the weights at `column`, steps at .. at + n - 1: what comes
- * next is on its way from memory while the present is used. */
-static void fetch(const Panels *w, size_t column, size_t at, size_t n, size_t part, size_t parts)
-{
-    const size_t step = step_bytes(w->kind), bytes = n * step, first = column / KERNEL_PANEL;
-    const size_t from = bytes * part / parts / 64 * 64, to = bytes * (part + 1) / parts / 64 * 64;
-    for (size_t p = first; p < first + GROUP_COLUMNS / KERNEL_PANEL && p < w->panels; p++) {
-        const char *panel = (const char *)w->values + (p * w->steps + at) * step;
-        for (size_t i = from; i < to; i += 64)
-            __builtin_prefetch(panel + i, 0, 2);
-    }
-}
-
 static void unit(void *user, size_t item, int thread)
 {
     const Job *job = user;
     const Panels *w = job->w;
     const size_t R = job->k->tile_rows, width = job->k->tile_width;
-    const size_t column = item % job->groups * GROUP_COLUMNS, row = item / job->groups * job->rows;
-    const size_t columns = w->n - column < GROUP_COLUMNS ? w->n - column : GROUP_COLUMNS;
+    const size_t column = item % job->groups * job->group, row = item / job->groups * job->rows;
+    const size_t columns = w->n - column < job->group ? w->n - column : job->group;
     const size_t to = job->m - row < job->rows ? job->m : row + job->rows;
     const size_t whole = (columns + width - 1) / width * width;
     const bool floats = is_float(w->kind), bytes = w->kind == PANELS_U8 || w->kind == PANELS_Q4;
-    /* Inputs of 12 rows are 24 KB then. */
-    const size_t piece = COLUMN_BYTES / (floats ? 4 : bytes ? 1 : 2) / (is_direct(w->kind) ? 2 : 1);
+    const size_t piece = COLUMN_BYTES / (floats ? 4 : bytes ? 1 : 2);
     const size_t steps = floats ? w->k : w->steps;
     char *wide = job->wide[thread].data;
-    float *scales = (float *)(wide + COLUMN_BYTES * GROUP_COLUMNS);
-    float *padded = scales + COLUMN_BYTES / KERNEL_GROUP * GROUP_COLUMNS;
+    float *scales = (float *)(wide + COLUMN_BYTES * WIDE_COLUMNS);
+    float *padded = scales + COLUMN_BYTES / KERNEL_GROUP * WIDE_COLUMNS;
     float part[KERNEL_TILE_ROWS * KERNEL_TILE_WIDTH];
 
     for (size_t at = 0; at < steps; at += piece) {
         const size_t n = steps - at < piece ? steps - at : piece;
         const bool last = at + n == steps;
-        const size_t next_column = last ? column + job->threads * GROUP_COLUMNS : column;
-        const size_t next_at = last ? 0 : at + n;
-        const size_t next_n = steps - next_at < piece ? steps - next_at : piece;
         if (!is_direct(w->kind))
             widen(job, column, whole, at, n, wide, w->kind == PANELS_Q4 ? scales : NULL);
         for (size_t r = row; r < to; r += R) {
-            fetch(w, next_column, next_at, next_n, (r - row) / R, (to - row + R - 1) / R);
             const size_t rows = to - r < R ? to - r : R;
             const float *x = job->x + r * w->k + at;
             if (floats && rows < R) {
@@ -259,8 +226,8 @@ static int run_many(Gemm *g, Job *job)
     const Panels *w = job->w;
     const size_t R = job->k->tile_rows;
     int r = gemm_inputs_wanted(w->kind) ? gemm_inputs_make(g, w, job->x, job->m, R, &job->in) : 0;
-    const size_t bytes = COLUMN_BYTES * GROUP_COLUMNS +
-                         COLUMN_BYTES / KERNEL_GROUP * GROUP_COLUMNS * sizeof(float) +
+    const size_t bytes = COLUMN_BYTES * WIDE_COLUMNS +
+                         COLUMN_BYTES / KERNEL_GROUP * WIDE_COLUMNS * sizeof(float) +
                          KERNEL_TILE_ROWS * COLUMN_BYTES;
     for (int i = 0; r == 0 && i < pool_threads(g->pool); i++)
         if (!gemm_scratch_need(&g->wide[i], bytes))
@@ -268,8 +235,8 @@ static int run_many(Gemm *g, Job *job)
     if (r < 0)
         return r;
     job->wide = g->wide;
-    job->threads = (size_t)pool_threads(g->pool);
-    job->groups = (w->n + GROUP_COLUMNS - 1) / GROUP_COLUMNS;
+    job->group = is_direct(w->kind) ? DIRECT_COLUMNS : WIDE_COLUMNS;
+    job->groups = (w->n + job->group - 1) / job->group;
     size_t pieces = (UNITS + job->groups - 1) / job->groups;
     job->rows = (job->m + pieces - 1) / pieces;
     job->rows = job->rows < UNIT_ROWS ? UNIT_ROWS : job->rows;
