@@ -25,9 +25,10 @@
 #define PROGRESS_US     US_PER_S
 #define ALL_PROGRESS_US (5 * US_PER_S) /* also of cameras where nothing changed */
 #define MAX_SLEEP_US    (US_PER_S / 4)
-#define STOP_US         (8 * US_PER_S) /* SIGKILL comes after 5: an exit within 10 is sure */
-#define LAST_WORDS_US   (US_PER_S / 5) /* what the workers said last is on its way */
-#define ORPHANS_US      (4 * US_PER_S) /* a recording is closed within 3 */
+#define READER_US       (US_PER_S / 100) /* a client reads: it is given more so soon */
+#define STOP_US         (8 * US_PER_S)   /* SIGKILL comes after 5: an exit within 10 is sure */
+#define LAST_WORDS_US   (US_PER_S / 5)   /* what the workers said last is on its way */
+#define ORPHANS_US      (4 * US_PER_S)   /* a recording is closed within 3 */
 #define MESSAGES_A_TURN 512
 #define WORKER_QUEUE    2000
 
@@ -270,7 +271,8 @@ static void tick(Daemon *daemon)
 
 static long sleep_ms(const Daemon *daemon)
 {
-    int64_t due = daemon->now_us + MAX_SLEEP_US;
+    bool waits = service_waits(daemon->service);
+    int64_t due = daemon->now_us + (waits ? READER_US : MAX_SLEEP_US);
     int64_t dues[] = {supervisor_deadline_us(daemon->supervisor),
                       committer_deadline_us(daemon->committer), daemon->heartbeat_due_us,
                       daemon->progress_due_us};

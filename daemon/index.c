@@ -21,6 +21,10 @@
 
 enum { BUSY_TIMEOUT_MS = 2000, DEFAULT_LIMIT = 1000 };
 
+/* Of pages in memory: what questions ask for again and again is a page of its own for each event
+ * that is far from the others. */
+#define CACHE_KIB "65536"
+
 /* 285 years to either side: what events.key can hold, and far from the ends of int64. */
 #define FILTER_LIMIT_US INT64_C(9007199254740991)
 
@@ -407,7 +411,9 @@ static int open_all(Index *index, Error *err)
     int r = index_migrate(index->db, index->path, &INDEX_SCHEMA, err);
     if (r == 0)
         r = journal_is_wal(index, err);
-    if (r == 0 && sqlite3_exec(index->db, "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON",
+    if (r == 0 && sqlite3_exec(index->db,
+                               "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;"
+                               "PRAGMA cache_size = -" CACHE_KIB,
                                NULL, NULL, NULL) != SQLITE_OK)
         r = index_fail(index, "open it", err);
     bool clean = true;

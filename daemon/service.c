@@ -15,9 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define REPLAY_PATIENCE_US (10 * US_PER_S)
-#define REQUESTS_A_TURN    64
-#define HIGH_WATER         1000
+#define REQUESTS_A_TURN 64
 
 /* A replay that is on its way to a client. */
 typedef struct Replay {
@@ -26,7 +24,7 @@ typedef struct Replay {
     uint64_t request_id;
     uint64_t after;         /* sequence number: sent so far */
     When__Request *request; /* owns the names of the filter */
-    int64_t stuck_us;       /* since when its queue is full; 0: it is not */
+    int64_t stuck_us;       /* since when its client has not read what it has; 0: it has */
 } Replay;
 
 struct Service {
@@ -34,6 +32,8 @@ struct Service {
     Index *index;
     ServiceHooks hooks;
     Peers *peers;
+    Outbox *outbox;
+    int64_t now_us; /* of this turn of the loop */
     WireMessage message;
     Replay replays[SERVICE_MAX_REPLAYS];
     size_t n_replays;
@@ -49,7 +49,11 @@ int service_open(void *zmq, const char *endpoint, Index *index, const ServiceHoo
         error_set(err, ENOMEM, EX_OSERR, "no memory for the query socket");
         return -ENOMEM;
     }
-    int r = wire_socket_init(s->socket, 500, HIGH_WATER);
+    if (!(s->outbox = outbox_new(s->socket))) {
+        service_free(s);
+        return error_set(err, ENOMEM, EX_OSERR, "no memory for the query socket");
+    }
+    int r = wire_socket_init(s->socket, 500, OUTBOX_QUEUE);
     if (r == 0)
         r = wire_bind(s->socket, endpoint, err);
     if (r < 0) {
@@ -70,6 +74,7 @@ void service_free(Service *s)
     for (size_t i = 0; i < s->n_replays; i++)
         when__request__free_unpacked(s->replays[i].request, NULL);
     wire_message_deinit(&s->message);
+    outbox_free(s->outbox);
     if (s->socket)
         zmq_close(s->socket);
     peers_free(s->peers);
@@ -112,7 +117,12 @@ static int respond(Service *s, const uint8_t *id, size_t id_bytes, uint64_t requ
     response->last = last;
     if (!may_hear(s, id, id_bytes) && response->body_case != WHEN__RESPONSE__BODY_ERROR)
         return -EACCES;
-    return wire_send(s->socket, id, id_bytes, &response->base, NULL, 0);
+    return outbox_send(s->outbox, id, id_bytes, &response->base, s->now_us);
+}
+
+bool service_waits(const Service *s)
+{
+    return outbox_bytes(s->outbox) > 0;
 }
 
 int service_respond(Service *s, const ServiceClient *client, bool last, When__Response *response)
@@ -408,9 +418,24 @@ static bool begin_replay(Service *s, When__Request *request)
     return true;
 }
 
-/* Sends the next batch. 0: go on later, 1: over. */
-static int step_replay(Service *s, Replay *replay, int64_t now_us)
+/* A replay waits for its client: 0, or 1 when that took too long. */
+static int wait_for_reader(Service *s, Replay *replay, int r)
 {
+    if (replay->stuck_us == 0)
+        replay->stuck_us = s->now_us;
+    if (r == -EAGAIN && s->now_us - replay->stuck_us < OUTBOX_PATIENCE_US)
+        return 0;
+    s->dropped_clients++;
+    log_warn("service", "a client did not take its replay (%s): dropped=%" PRIu64, strerror(-r),
+             s->dropped_clients);
+    return 1;
+}
+
+/* Sends the next batch. 0: go on later, 1: over. */
+static int step_replay(Service *s, Replay *replay)
+{
+    if (outbox_waits_for(s->outbox, replay->id, replay->id_bytes))
+        return wait_for_reader(s, replay, -EAGAIN);
     const When__ReplayRequest *request = replay->request->replay;
     IndexFilter filter = make_filter(request->cameras, request->n_cameras, request->watches,
                                      request->n_watches, 0, 0, SERVICE_REPLAY_BATCH);
@@ -457,22 +482,14 @@ static int step_replay(Service *s, Replay *replay, int64_t now_us)
         replay->stuck_us = 0;
         return last;
     }
-    /* Its queue is full: it may be reading still. */
-    if (sent == -EAGAIN && replay->stuck_us == 0)
-        replay->stuck_us = now_us;
-    if (sent == -EAGAIN && now_us - replay->stuck_us < REPLAY_PATIENCE_US)
-        return 0;
-    s->dropped_clients++;
-    log_warn("service", "a client did not take its replay (%s): dropped=%" PRIu64, strerror(-sent),
-             s->dropped_clients);
-    return 1;
+    return wait_for_reader(s, replay, sent);
 }
 
-static bool run_replays(Service *s, int64_t now_us)
+static bool run_replays(Service *s)
 {
     bool more = false;
     for (size_t i = s->n_replays; i-- > 0;) {
-        if (step_replay(s, &s->replays[i], now_us) == 0) {
+        if (step_replay(s, &s->replays[i]) == 0) {
             more = more || s->replays[i].stuck_us == 0;
             continue;
         }
@@ -555,6 +572,8 @@ static void handle(Service *s)
 bool service_run(Service *s, int64_t now_us)
 {
     int r = 0;
+    s->now_us = now_us;
+    outbox_run(s->outbox, now_us);
     for (int i = 0; i < REQUESTS_A_TURN; i++) {
         r = wire_receive(s->socket, true, &s->message);
         if (r == WIRE_NOTHING || r < 0)
@@ -565,6 +584,6 @@ bool service_run(Service *s, int64_t now_us)
             handle(s);
         wire_message_clear(&s->message);
     }
-    bool more = run_replays(s, now_us);
+    bool more = run_replays(s);
     return more || r == 0 || r == WIRE_REFUSED;
 }

@@ -1,7 +1,8 @@
 /*
  * Service: the ROUTER socket that answers clients (proto/query.proto). One request, one or more
- * responses; sends never wait: a client that does not read is dropped and counted. Replays go out a
- * batch a turn of the loop, so that a long one delays nothing.
+ * responses; sends never wait: what a client does not take at once lies in the outbox (outbox.h),
+ * within bounds. Replays go out a batch a turn of the loop, so that a long one delays nothing, and
+ * go on when the client has read.
  */
 #ifndef WHEN_DAEMON_SERVICE_H
 #define WHEN_DAEMON_SERVICE_H
@@ -9,6 +10,7 @@
 #include "base/err.h"
 #include "daemon/index.h"
 #include "daemon/keys.h"
+#include "daemon/outbox.h"
 #include "proto/wire.h"
 
 enum {
@@ -55,7 +57,9 @@ int service_open_remote(Service *service, const char *endpoint, const Keys *keys
 void *service_socket(Service *service); /* for zmq_poll */
 /* Answers what waits (some at a time) and goes on with replays. true: more can be done at once. */
 bool service_run(Service *service, int64_t now_us);
-/* 0; -EAGAIN when the client's queue is full; other -errno when it is gone. */
+/* Something waits for its client to read: service_run is to be called again soon. */
+bool service_waits(const Service *service);
+/* 0; -EAGAIN when no more may wait for this client; other -errno when it is gone. */
 int service_respond(Service *service, const ServiceClient *client, bool last,
                     When__Response *response);
 /* An ErrorResponse, the last to its request. */

@@ -185,7 +185,7 @@ static int send_bytes(void *socket, const void *bytes, size_t n, bool more)
     return send_part(socket, &part, more);
 }
 
-static int pack(const ProtobufCMessage *message, zmq_msg_t *part)
+int wire_pack(const ProtobufCMessage *message, zmq_msg_t *part)
 {
     size_t bytes = protobuf_c_message_get_packed_size(message);
     if (bytes > WIRE_MAX_MESSAGE_BYTES)
@@ -198,6 +198,14 @@ static int pack(const ProtobufCMessage *message, zmq_msg_t *part)
     return 0;
 }
 
+int wire_send_packed(void *socket, const uint8_t *id, size_t id_bytes, zmq_msg_t *body)
+{
+    int rc = send_bytes(socket, id, id_bytes, true);
+    if (rc == 0 && (rc = send_part(socket, body, false)) < 0)
+        zmq_msg_init(body); /* it was closed */
+    return rc;
+}
+
 int wire_send(void *socket, const uint8_t *id, size_t id_bytes, const ProtobufCMessage *message,
               zmq_msg_t *pixels, size_t n_pixels)
 {
@@ -207,7 +215,7 @@ int wire_send(void *socket, const uint8_t *id, size_t id_bytes, const ProtobufCM
         if (zmq_msg_size(&pixels[i]) > WIRE_MAX_PIXEL_BYTES)
             return -EMSGSIZE;
     zmq_msg_t body;
-    int rc = pack(message, &body);
+    int rc = wire_pack(message, &body);
     if (rc < 0)
         return rc;
     if (id && (rc = send_bytes(socket, id, id_bytes, true)) < 0) {
@@ -238,7 +246,7 @@ int wire_publish(void *socket, const char *topic, const ProtobufCMessage *messag
     if (topic_bytes > WIRE_MAX_TOPIC_BYTES)
         return -EMSGSIZE;
     zmq_msg_t body;
-    int rc = pack(message, &body);
+    int rc = wire_pack(message, &body);
     if (rc < 0)
         return rc;
     rc = send_bytes(socket, topic, topic_bytes, true);

@@ -62,6 +62,11 @@ static inline const uint8_t *wire_body(WireMessage *m, size_t *bytes)
 int wire_send(void *socket, const uint8_t *id, size_t id_bytes, const ProtobufCMessage *message,
               zmq_msg_t *pixels, size_t n_pixels);
 
+/* The same in two steps, for what may have to wait: the message packed (-EMSGSIZE, -ENOMEM), and
+ * sent to a ROUTER's peer. The body is handed over (empty afterwards) when that succeeds. */
+int wire_pack(const ProtobufCMessage *message, zmq_msg_t *body);
+int wire_send_packed(void *socket, const uint8_t *id, size_t id_bytes, zmq_msg_t *body);
+
 /* Sends topic, message on a PUB socket. */
 int wire_publish(void *socket, const char *topic, const ProtobufCMessage *message);
 

@@ -1,6 +1,7 @@
 """Deep questions, watches at run time, and what the ledger and the answers say of them."""
 import os
 import signal
+import sqlite3
 import time
 import unittest
 
@@ -14,10 +15,11 @@ utc = test_daemon.utc
 class Asking:
     """A request whose responses come one by one."""
 
-    def __init__(self, world, request_id=7, deadline_ms=0, **body):
+    def __init__(self, world, request_id=7, deadline_ms=0, high_water=1000, **body):
         self.world, self.id, self.responses = world, request_id, []
         self.socket = world.context.socket(zmq.DEALER)
         self.socket.setsockopt(zmq.LINGER, 0)
+        self.socket.setsockopt(zmq.RCVHWM, high_water)
         self.socket.connect(world.query_endpoint())
         self.send(request_id=request_id, deadline_ms=deadline_ms, **body)
 
@@ -191,6 +193,50 @@ class TestMemory(test_daemon.Helpers, unittest.TestCase):
         self.assertEqual([s[:2] for s in w.ledger("gate", WAITING)], [(20, 30)])
         self.serve_archive("archive/gate", 3)
         w.wait(lambda: not w.ledger("gate", WAITING), "the older span")
+
+    def test_silent_client(self):
+        """One that asks, deep and not, and never reads holds no memory and nobody back; then it is given up."""
+        w = self.world
+        w.truth[DOG] = [utc(10, 15)]
+        self.examined_file()
+        w.stop()
+        db = sqlite3.connect(f"{w.dir}/state/index.sqlite")
+        with db:  # 1000 more dogs, so that an answer is large
+            last = db.execute("SELECT last_sequence FROM daemon").fetchone()[0]
+            for n in range(last + 1, last + 1001):
+                row = (n, f"x-{n}", 1, FINAL, "yard", "dog", "a dog runs " + "to and fro " * 30, UTC + 3600 * n * S,
+                       UTC + 3600 * n * S + S, 1, 1, 0.9, UTC)
+                db.execute("INSERT INTO revisions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+                db.execute("INSERT INTO events (sequence, id, revision, state, camera, watch, description, start_us, end_us,"
+                           " start_err_us, end_err_us, confidence, committed_us, number, key)"
+                           " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*row, n, row[7] * 512))
+            db.execute("UPDATE daemon SET last_sequence = ?", (last + 1000,))
+        db.close()
+        w.start()
+
+        def memory():
+            with open(f"/proc/{w.process.pid}/status") as status:
+                return next(int(line.split()[1]) for line in status if line.startswith("VmRSS:")) << 10
+
+        w.ask(ask=query_pb2.AskRequest(question=DOG))
+        before = memory()
+        silent = Asking(w, ask=query_pb2.AskRequest(question=DOG, mode=query_pb2.ASK_MODE_DEEP), high_water=1)
+        self.assertFalse(silent.socket.poll(0))
+        for n in range(400):  # 150 MB of answers
+            silent.send(request_id=100 + n, ask=query_pb2.AskRequest(question=DOG))
+        other = self.deep(question="When does a dog sleep?")
+        self.serve_archive("archive/yard")
+        self.serve_archive("archive/yard", 2)
+        self.assertEqual(other.answer().coverage[0].examined_us, 40 * S)
+        for _ in range(20):
+            self.assertEqual(len(w.ask(ask=query_pb2.AskRequest(question=DOG))[0].ask.events), 1000)
+        self.assertLess(memory() - before, 32 << 20)
+        w.wait(lambda: "did not take its answers" in w.logged(), "it is given up")
+        self.assertEqual(len(w.ask(ask=query_pb2.AskRequest(question=DOG))[0].ask.former_watches), 1)
+        # It reads after all: what was kept for it until then, and each new answer.
+        silent.send(request_id=7777, status=query_pb2.StatusRequest())
+        silent.id = 7777
+        w.wait(silent.finished, "its next answer")
 
     def test_nightly(self):
         """What live examination missed waits for its hours, gives way to a watch that wants older video, and ends with them."""

@@ -182,6 +182,10 @@ class World:
     def limit_files(self, size):
         resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
+    def logged(self):
+        with open(os.path.join(self.dir, "log"), errors="replace") as log:
+            return log.read()
+
     def close(self, keep):
         if self.process and self.process.poll() is None:
             self.kill()
