@@ -123,7 +123,8 @@ static GemmWeight *random_weight(Bench *b, int n, int k)
         kernels()->f32_to_bf16(values + i, &value, 1);
     }
     GemmSource source = {.n = (size_t)n, .k = (size_t)k, .values = values, .is_bf16 = true};
-    if (!values || gemm_weight_new(b->dtype, GEMM_AUTO, &source, NULL, &weight) < 0)
+    if (!values ||
+        gemm_weight_new(b->dtype, b->engine->products.layout, &source, NULL, &weight) < 0)
         return NULL;
     return weight;
 }
@@ -410,7 +411,7 @@ static int run_limits(Bench *b)
         return -1;
     printf("{\"cpu\":\"%s\",\"f32_gflops\":%.1f,\"s16_gops\":%.1f,\"read_gb_s\":%.2f,"
            "\"math\":\"%s\"}\n",
-           l.cpu, l.f32_gflops, l.s16_gops, l.read_gb_s, gemm_description());
+           l.cpu, l.f32_gflops, l.s16_gops, l.read_gb_s, b->engine->products.text);
     return 0;
 }
 

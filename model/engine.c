@@ -17,8 +17,10 @@
 #include <string.h>
 #include <unistd.h>
 
+/* Weights of a model from which on it is measured who multiplies them faster. */
+#define MEASURE_FROM ((uint64_t)100 << 20)
 /* What there is besides weights: buffers, a short context, the tokenizer. */
-#define OTHER_BYTES ((uint64_t)64 << 20)
+#define OTHER_BYTES  ((uint64_t)64 << 20)
 
 int engine_default_threads(void)
 {
@@ -132,6 +134,17 @@ static int check_adapter(const char *directory, const Safetensors *tensors, cons
     return 0;
 }
 
+/* Small models gain less than the measurement costs. */
+static void choose_products(Engine *e, const EngineOptions *options, const Safetensors *tensors,
+                            Weights *w)
+{
+    uint64_t values = 0;
+    for (size_t i = 0; i < safetensors_count(tensors); i++)
+        values += safetensors_at(tensors, i)->n;
+    gemm_choose(options->cache, w->dtype == GEMM_BF16 && values >= MEASURE_FROM, &e->products);
+    w->layout = e->products.layout;
+}
+
 static int load(Engine *e, const char *directory, const EngineOptions *options, Error *err)
 {
     int r = hparams_read(directory, &e->hparams, err);
@@ -159,9 +172,14 @@ static int load(Engine *e, const char *directory, const EngineOptions *options, 
         r = lora_open(options->lora, &lora, err);
     _cleanup_(weights_deinit) Weights w = {
         .tensors = tensors, .lora = lora, .dtype = gemm_dtype(options->dtype), .err = err};
-    if (r == 0 && options->cache)
+    if (r == 0)
+        choose_products(e, options, tensors, &w);
+    if (r == 0 && options->cache) {
+        char layout[64];
+        gemm_layout_name(w.layout, layout, sizeof layout);
         packed_cache_open(options->cache, directory, options->lora,
-                          engine_dtype_name(options->dtype), gemm_description(), pool, &e->cache);
+                          engine_dtype_name(options->dtype), layout, pool, &e->cache);
+    }
     w.cache = e->cache;
     if (r == 0)
         r = vit_new(&e->hparams.vision, &w, &e->vit);
@@ -222,7 +240,7 @@ int engine_open(const char *directory, const EngineOptions *options, Engine **en
     make_name(e, directory, options->lora);
     log_info("engine", "loaded model=%s dtype=%s weights_mib=%zu%s threads=%d math=\"%s\"", e->name,
              engine_dtype_name(options->dtype), e->bytes >> 20,
-             packed_cache_is_filled(e->cache) ? " mapped=yes" : "", e->threads, gemm_description());
+             packed_cache_is_filled(e->cache) ? " mapped=yes" : "", e->threads, e->products.text);
     *engine = e;
     return 0;
 }

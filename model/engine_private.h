@@ -3,6 +3,7 @@
 #define WHEN_MODEL_ENGINE_PRIVATE_H
 
 #include "model/engine.h"
+#include "model/gemm_choice.h"
 #include "model/llm.h"
 #include "model/packed_cache.h"
 #include "model/vit.h"
@@ -14,6 +15,7 @@ struct Engine {
     PackedCache *cache; /* what weights are mapped from, or NULL */
     Vit *vit;
     Llm *llm;
+    GemmChoice products;
     KvDtype kv;
     int threads;
     size_t bytes; /* of the weights */

@@ -8,20 +8,13 @@
 #include <errno.h>
 #include <stdio.h>
 
-const char *gemm_description(void)
+void gemm_layout_name(GemmLayout layout, char *name, size_t size)
 {
-    static char text[64];
-    snprintf(text, sizeof text, "%s%s%s", kernels()->name, onednn_multiplies_bf16() ? " " : "",
-             onednn_multiplies_bf16() ? onednn_version() : "");
-    return text;
+    snprintf(name, size, "%s%s%s", kernels()->name, layout == GEMM_ONEDNN ? ", " : "",
+             layout == GEMM_ONEDNN ? onednn_version() : "");
 }
 
 /* --- weights --- */
-
-static bool is_packed(GemmDtype dtype, GemmLayout layout)
-{
-    return layout == GEMM_ONEDNN || (layout == GEMM_AUTO && dtype == GEMM_BF16 && false);
-}
 
 static PanelsKind kind_of(GemmDtype dtype, bool source_is_bf16)
 {
@@ -56,7 +49,7 @@ size_t gemm_estimate_bytes(GemmDtype dtype, size_t values, bool source_is_bf16)
 
 int gemm_block_bytes(GemmDtype dtype, GemmLayout layout, const GemmSource *source, size_t *bytes)
 {
-    if (is_packed(dtype, layout))
+    if (layout == GEMM_ONEDNN)
         return onednn_weight_bytes(dtype == GEMM_BF16, source, bytes);
     Panels panels;
     if (!panels_init(&panels, kind_of(dtype, source->is_bf16), source->n, source->k,
@@ -81,7 +74,7 @@ int gemm_weight_new(GemmDtype dtype, GemmLayout layout, const GemmSource *source
             r = -ENOMEM;
     }
     w->block = block;
-    if (r == 0 && is_packed(dtype, layout)) {
+    if (r == 0 && layout == GEMM_ONEDNN) {
         r = onednn_weight_new(dtype == GEMM_BF16, source, block, &w->packed);
     } else if (r == 0) {
         panels_init(&w->panels, kind_of(dtype, source->is_bf16), source->n, source->k,

@@ -4,8 +4,8 @@
  * A weight is made once and immutable; a Gemm holds the scratch of one thread. How weights are kept
  * and multiplied:
  *   GEMM_F32   as they came (bf16 stays bf16: widening loses nothing), f32 products
- *   GEMM_BF16  rounded to bf16. On a CPU with AVX512_BF16 or AMX packed by oneDNN, activations
- *              rounded too; on others bf16 weights times f32 activations
+ *   GEMM_BF16  rounded to bf16. On a CPU with AVX512_BF16 or AMX activations are rounded too; on
+ *              others they stay f32
  *   GEMM_INT8  s8 by the largest of each row of w / 127, activations s8 by the largest of each row
  *              of x / 127; sums are exact
  *   GEMM_INT4  4 bits in groups of 32 of a row of w with a bf16 scale each, activations s8 by the
@@ -25,8 +25,8 @@
 enum { GEMM_FEW = 4 };
 
 typedef enum GemmDtype { GEMM_F32, GEMM_BF16, GEMM_INT8, GEMM_INT4 } GemmDtype;
-/* GEMM_PANELS where gemm_weight_row is wanted. GEMM_ONEDNN is for tests of that path. */
-typedef enum GemmLayout { GEMM_AUTO, GEMM_PANELS, GEMM_ONEDNN } GemmLayout;
+/* GEMM_ONEDNN: f32 and bf16, for many rows; gemm_choice.h says when. */
+typedef enum GemmLayout { GEMM_PANELS, GEMM_ONEDNN } GemmLayout;
 
 typedef struct Gemm Gemm;
 typedef struct GemmWeight GemmWeight;
@@ -62,7 +62,8 @@ void gemm_free(Gemm *gemm);
  * when oneDNN refuses (logged). */
 int gemm_run(Gemm *gemm, const GemmWeight *weight, const float *x, size_t m, float *y);
 
-/* "avx2", "avx512 oneDNN 2.6.3": for the log. */
-const char *gemm_description(void);
+/* "avx2", "avx512bf16, oneDNN 2.6.3": what decides how a weight's block looks; kept ones are of use
+ * only under the same name. */
+void gemm_layout_name(GemmLayout layout, char *name, size_t size);
 
 #endif

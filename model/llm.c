@@ -101,11 +101,13 @@ int llm_new(const TextHparams *h, Weights *w, Llm **llm)
                            .rows = {h->vocab},
                            .n_parts = 1,
                            .k = h->hidden,
-                           .layout = GEMM_PANELS};
-    WeightsMatrix head = {
-        .prefix = "", .names = {"lm_head"}, .rows = {h->vocab}, .n_parts = 1, .k = h->hidden};
-    /* Logits are asked of a row or a few: the matrix-vector kernels want rows. */
-    head.layout = GEMM_PANELS;
+                           .table = true};
+    WeightsMatrix head = {.prefix = "",
+                          .names = {"lm_head"},
+                          .rows = {h->vocab},
+                          .n_parts = 1,
+                          .k = h->hidden,
+                          .table = true};
     int r = make_rope(m);
     if (r < 0)
         r = error_set(w->err, ENOMEM, EX_OSERR, "no memory for the language model");

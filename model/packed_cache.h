@@ -26,7 +26,7 @@ typedef struct PackedCache PackedCache;
 
 /* Opens what is there, or begins a new file. Never an error: without room, rights or memory there
  * is a warning in the log and *cache is NULL. lora: the adapter's directory, or NULL; layout: what
- * the CPU decides (gemm_description). The pool's threads check what is there. */
+ * the CPU decides (gemm_layout_name). The pool's threads check what is there. */
 void packed_cache_open(const char *dir, const char *model, const char *lora, const char *dtype,
                        const char *layout, Pool *pool, PackedCache **cache);
 /* Unmaps; a file that was not finished is removed. */

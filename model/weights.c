@@ -50,8 +50,10 @@ static int cannot_pack(Weights *w, const WeightsJob *job, int r)
 {
     if (r == -ENOMEM)
         return no_memory(w, job->key);
-    return error_set(w->err, -r, EX_SOFTWARE, "%s cannot pack %s [%zu, %zu]", gemm_description(),
-                     job->key, job->n, job->k);
+    char layout[64];
+    gemm_layout_name(job->layout, layout, sizeof layout);
+    return error_set(w->err, -r, EX_SOFTWARE, "%s cannot pack %s [%zu, %zu]", layout, job->key,
+                     job->n, job->k);
 }
 
 /* 1: taken from the cache; 0: it is not there. */
@@ -96,14 +98,16 @@ static int find_parts(Weights *w, const WeightsMatrix *m, WeightsJob *job)
 
 int weights_matrix(Weights *w, const WeightsMatrix *m, GemmWeight **weight)
 {
-    WeightsJob job = {
-        .n_parts = m->n_parts, .k = (size_t)m->k, .layout = m->layout, .weight = weight};
+    WeightsJob job = {.n_parts = m->n_parts,
+                      .k = (size_t)m->k,
+                      .layout = m->table ? GEMM_PANELS : w->layout,
+                      .weight = weight};
     snprintf(job.key, sizeof job.key, "%s%s", m->prefix, m->names[0]);
     int r = find_parts(w, m, &job);
     if (r < 0)
         return r;
-    /* A table of rows that are looked up keeps 8 bits: a token's embedding is one of them. */
-    job.dtype = w->dtype == GEMM_INT4 && m->layout == GEMM_PANELS ? GEMM_INT8 : w->dtype;
+    /* A token's embedding is a row of a table. */
+    job.dtype = w->dtype == GEMM_INT4 && m->table ? GEMM_INT8 : w->dtype;
     const float some = 0;
     const GemmSource source = {
         .n = job.n, .k = job.k, .is_bf16 = job.is_bf16, .bias = m->bias ? &some : NULL};

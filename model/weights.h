@@ -40,6 +40,7 @@ typedef struct Weights {
     const Safetensors *tensors;
     const Lora *lora; /* or NULL */
     GemmDtype dtype;
+    GemmLayout layout; /* of all but tables */
     PackedCache *cache; /* or NULL */
     size_t merged;      /* pairs of the adapter that found their tensor so far */
     size_t bytes;       /* of what was made so far */
@@ -58,7 +59,7 @@ typedef struct WeightsMatrix {
     int rows[WEIGHTS_MAX_PARTS];
     int n_parts, k;
     bool bias;
-    GemmLayout layout;
+    bool table; /* its rows are looked up, or few rows are multiplied: panels, of int4 8 bits */
 } WeightsMatrix;
 
 /* *weight is filled now from the cache, else by weights_pack; it must stay where it is until then.

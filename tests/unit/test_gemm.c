@@ -132,7 +132,7 @@ static void test_rows(void **state)
     (void)state;
     for (int threads = 1; threads <= 3; threads++) {
         assert_true(run(GEMM_F32, GEMM_PANELS, false, true, threads));
-        assert_true(run(GEMM_F32, GEMM_AUTO, true, false, threads));
+        assert_true(run(GEMM_F32, GEMM_PANELS, true, false, threads));
         assert_true(run(GEMM_BF16, GEMM_PANELS, false, true, threads));
     }
 }
@@ -162,7 +162,7 @@ static void test_repeats(void **state)
     GemmSource source = {.n = in.n, .k = in.k, .values = in.narrow, .is_bf16 = true};
     GemmWeight *weight = NULL;
     Gemm *gemm = NULL;
-    assert_int_equal(gemm_weight_new(GEMM_BF16, GEMM_AUTO, &source, NULL, &weight), 0);
+    assert_int_equal(gemm_weight_new(GEMM_BF16, GEMM_PANELS, &source, NULL, &weight), 0);
     Pool *pool = NULL;
     assert_int_equal(pool_new(2, &pool), 0);
     assert_int_equal(gemm_new(pool, &gemm), 0);
@@ -231,7 +231,7 @@ static void test_integers(void **state)
             GemmWeight *weight = NULL;
             Pool *pool = NULL;
             Gemm *gemm = NULL;
-            assert_int_equal(gemm_weight_new((GemmDtype)dtype, GEMM_AUTO, &source, NULL, &weight),
+            assert_int_equal(gemm_weight_new((GemmDtype)dtype, GEMM_PANELS, &source, NULL, &weight),
                              0);
             assert_int_equal(pool_new(2, &pool), 0);
             assert_int_equal(gemm_new(pool, &gemm), 0);
@@ -311,7 +311,7 @@ static void test_block(void **state)
         Inputs in = make(50, 70, 9);
         GemmSource source = {.n = in.n, .k = in.k, .values = in.w, .bias = in.bias};
         size_t bytes;
-        assert_int_equal(gemm_block_bytes((GemmDtype)dtype, GEMM_AUTO, &source, &bytes), 0);
+        assert_int_equal(gemm_block_bytes((GemmDtype)dtype, GEMM_PANELS, &source, &bytes), 0);
         void *block = aligned_alloc(64, bytes);
         assert_non_null(block);
         GemmWeight *weight = NULL;
@@ -322,7 +322,7 @@ static void test_block(void **state)
         assert_int_equal(pool_new(1, &pool), 0);
         assert_int_equal(gemm_new(pool, &gemm), 0);
         for (int again = 0; again < 2; again++) {
-            assert_int_equal(gemm_weight_new((GemmDtype)dtype, GEMM_AUTO, &source, block, &weight),
+            assert_int_equal(gemm_weight_new((GemmDtype)dtype, GEMM_PANELS, &source, block, &weight),
                              0);
             assert_int_equal(gemm_weight_bytes(weight), bytes);
             assert_int_equal(gemm_run(gemm, weight, in.x, in.m, again ? in.y : first), 0);
@@ -350,6 +350,6 @@ int main(void)
         cmocka_unit_test(test_rows_are_independent),
         cmocka_unit_test(test_block),
     };
-    printf("%s\n", gemm_description());
+    printf("%s\n", kernels()->name);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
