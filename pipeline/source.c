@@ -13,6 +13,7 @@
 #include "pipeline/fault.h"
 #include "pipeline/motion.h"
 #include "pipeline/picture.h"
+#include "pipeline/sender_clock.h"
 #include "pipeline/timebase.h"
 #include "pipeline/url.h"
 #include "pipeline/watchdog.h"
@@ -47,6 +48,7 @@ struct Source {
     guint rtp_session, ssrc;
     GstBus *bus;
     GstCaps *ntp_caps;
+    SenderClock sender_clock;
     bool is_http;
     bool has_video; /* one thread at a time adds pads */
     atomic_bool unsupported, hardware, untrusted;
@@ -209,8 +211,8 @@ static GstFlowReturn on_picture(GstAppSink *sink, gpointer data)
         GstReferenceTimestampMeta *meta =
             gst_buffer_get_reference_timestamp_meta(buffer, s->ntp_caps);
         if (meta) {
-            frame.reference_utc_us =
-                timebase_ntp_to_utc_us(meta->timestamp, frame.pts_us + frame.arrival_offset_us);
+            frame.reference_utc_us = sender_clock_utc_us(&s->sender_clock, meta->timestamp,
+                                                         frame.pts_us + frame.arrival_offset_us);
             refused = frame.reference_utc_us == 0;
         }
         if (!s->sampler.fixed)
@@ -416,8 +418,11 @@ static void on_jitterbuffer(GstElement *manager, GstElement *jitterbuffer, guint
 static void on_manager(GstElement *rtsp, GstElement *manager, gpointer data)
 {
     (void)rtsp;
-    if (g_signal_lookup("new-jitterbuffer", G_OBJECT_TYPE(manager)))
-        g_signal_connect(manager, "new-jitterbuffer", G_CALLBACK(on_jitterbuffer), data);
+    if (!g_signal_lookup("new-jitterbuffer", G_OBJECT_TYPE(manager)))
+        return;
+    Source *s = data;
+    g_signal_connect(manager, "new-jitterbuffer", G_CALLBACK(on_jitterbuffer), s);
+    g_signal_connect(manager, "new-jitterbuffer", G_CALLBACK(sender_clock_watch), &s->sender_clock);
 }
 
 static gboolean on_certificate(GstElement *rtsp, GTlsConnection *connection,
