@@ -1,10 +1,11 @@
 /*
  * Our side of ./run bench engine: holds one model and measures what it is told, a line at a time,
  * so that the driver (bench/engine.py) can take turns with other engines. bench/engine MODEL DTYPE
- * KV THREADS stdin: one command a line; stdout: one JSON object a line with "seconds" (wall),
- * "cpu_s" (of this process) and "steal" (share of the machine's time that the host took), and what
- * the command adds. limits | gemm M | gemm_vit M | prefill N | depth D N | vit GRIDS HEIGHT WIDTH |
- * embed PATCHES decode SEQUENCES STEPS CONTEXT | plain TEXT | grammar TEXT | memory CONTEXT | quit
+ * KV THREADS [CACHE], a folder for packed weights. stdin: one command a line; stdout: one JSON
+ * object a line with "seconds" (wall), "cpu_s" (of this process) and "steal" (share of the
+ * machine's time that the host took), and what the command adds. limits | gemm M | gemm_vit M |
+ * prefill N | depth D N | vit GRIDS HEIGHT WIDTH | decode SEQUENCES STEPS CONTEXT | plain TEXT |
+ * grammar TEXT | memory CONTEXT | logits ID ... (not timed: the values behind these tokens) | quit
  */
 #include "bench/limits.h"
 
@@ -183,6 +184,26 @@ static int run_prefill(Bench *b, size_t n)
         return fail("prefill", &err);
     print_since(&begin);
     printf("}\n");
+    return 0;
+}
+
+/* What the model says behind the ids of `text`, to be compared with other engines. */
+static int print_logits(Bench *b, const char *text)
+{
+    Error err = {0};
+    const float *logits;
+    char *end;
+    timeline_rollback(b->timeline, (TimelineMark){0});
+    for (long id = strtol(text, &end, 10); end != text; id = strtol(text, &end, 10)) {
+        if (timeline_append_ids(b->timeline, &(int32_t){(int32_t)id}, 1, &err) < 0)
+            return fail("logits", &err);
+        text = end;
+    }
+    if (timeline_logits(b->timeline, &logits, &err) < 0)
+        return fail("logits", &err);
+    for (int i = 0; i < b->engine->hparams.text.vocab; i++)
+        printf("%s%.6g", i ? "," : "{\"values\":[", (double)logits[i]);
+    printf("]}\n");
     return 0;
 }
 
@@ -409,9 +430,10 @@ static int run_limits(Bench *b)
     Limits l;
     if (limits_measure(b->compute.pool, &l) < 0)
         return -1;
-    printf("{\"cpu\":\"%s\",\"f32_gflops\":%.1f,\"s16_gops\":%.1f,\"read_gb_s\":%.2f,"
-           "\"math\":\"%s\"}\n",
-           l.cpu, l.f32_gflops, l.s16_gops, l.read_gb_s, b->engine->products.text);
+    printf("{\"cpu\":\"%s\",\"f32_gflops\":%.1f,\"s16_gops\":%.1f,\"bf16_gflops\":%.1f,"
+           "\"s8_gops\":%.1f,\"read_gb_s\":%.2f,\"math\":\"%s\"}\n",
+           l.cpu, l.f32_gflops, l.s16_gops, l.bf16_gflops, l.s8_gops, l.read_gb_s,
+           b->engine->products.text);
     return 0;
 }
 
@@ -430,6 +452,8 @@ static int run_command(Bench *b, const char *line)
         return run_products(b, name[4] == '_', x);
     if (strcmp(name, "prefill") == 0)
         return run_prefill(b, x);
+    if (strcmp(name, "logits") == 0)
+        return print_logits(b, text);
     if (strcmp(name, "depth") == 0)
         return run_depth(b, x, y);
     if (strcmp(name, "vit") == 0)
@@ -461,11 +485,13 @@ int main(int argc, char **argv)
     Bench b = {.seed = 1};
     EngineOptions options = {0};
     Error err = {0};
-    if (argc != 5 || !parse(argv[2], argv[3], &options, &b.dtype)) {
-        fprintf(stderr, "usage: engine MODEL f32|bf16|int8|int4 auto|f32|bf16|int8 THREADS\n");
+    if (argc < 5 || argc > 6 || !parse(argv[2], argv[3], &options, &b.dtype)) {
+        fprintf(stderr, "usage: engine MODEL f32|bf16|int8|int4 auto|f32|bf16|int8 THREADS "
+                        "[CACHE]\n");
         return EX_USAGE;
     }
     options.threads = atoi(argv[4]);
+    options.cache = argv[5]; /* or NULL */
     const int dim = 256;
     if (engine_open(argv[1], &options, &b.engine, &err) < 0 ||
         timeline_new(b.engine, &b.timeline, &err) < 0 ||

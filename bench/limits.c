@@ -112,6 +112,49 @@ __attribute__((target("avx512f,avx512bw"))) static void s16_avx512(void *user, s
         sink += (uint32_t)_mm_extract_epi32(_mm512_castsi512_si128(sum[c]), 0);
 }
 
+__attribute__((target("avx512f,avx512bf16"))) static void bf16_avx512(void *user, size_t item,
+                                                                      int thread)
+{
+    (void)user;
+    (void)item;
+    (void)thread;
+    __m512 sum[CHAINS];
+    __m512bh x = (__m512bh)_mm512_set1_epi16(0x3F7F), y = (__m512bh)_mm512_set1_epi16(0x3A80);
+#pragma GCC unroll 10
+    for (int c = 0; c < CHAINS; c++)
+        sum[c] = _mm512_set1_ps((float)c);
+    for (int i = 0; i < ROUNDS; i++)
+#pragma GCC unroll 10
+        for (int c = 0; c < CHAINS; c++) {
+            sum[c] = _mm512_dpbf16_ps(sum[c], x, y);
+            __asm__ volatile("" : "+v"(sum[c]));
+        }
+#pragma GCC unroll 10 /* or the sums live in memory */
+    for (int c = 0; c < CHAINS; c++)
+        sink += (uint32_t)_mm512_cvtss_f32(sum[c]);
+}
+
+__attribute__((target("avx512f,avx512vnni"))) static void s8_avx512(void *user, size_t item,
+                                                                    int thread)
+{
+    (void)user;
+    (void)item;
+    (void)thread;
+    __m512i sum[CHAINS], x = _mm512_set1_epi8(3), y = _mm512_set1_epi8(-5);
+#pragma GCC unroll 10
+    for (int c = 0; c < CHAINS; c++)
+        sum[c] = _mm512_set1_epi32(c);
+    for (int i = 0; i < ROUNDS; i++)
+#pragma GCC unroll 10
+        for (int c = 0; c < CHAINS; c++) {
+            sum[c] = _mm512_dpbusd_epi32(sum[c], x, y);
+            __asm__ volatile("" : "+v"(sum[c]));
+        }
+#pragma GCC unroll 10 /* or the sums live in memory */
+    for (int c = 0; c < CHAINS; c++)
+        sink += (uint32_t)_mm_extract_epi32(_mm512_castsi512_si128(sum[c]), 0);
+}
+
 __attribute__((target("avx2"))) static void read_item(void *user, size_t item, int thread)
 {
     (void)thread;
@@ -151,6 +194,11 @@ int limits_measure(Pool *pool, Limits *limits)
         2 * done / best_of(pool, threads, wide ? f32_avx512 : f32_avx2, NULL) * 1e-9;
     /* Two products a lane of 32 bits. */
     limits->s16_gops = 4 * done / best_of(pool, threads, wide ? s16_avx512 : s16_avx2, NULL) * 1e-9;
+    limits->bf16_gflops = limits->s8_gops = 0;
+    if (wide && __builtin_cpu_supports("avx512bf16"))
+        limits->bf16_gflops = 4 * done / best_of(pool, threads, bf16_avx512, NULL) * 1e-9;
+    if (wide && __builtin_cpu_supports("avx512vnni"))
+        limits->s8_gops = 8 * done / best_of(pool, threads, s8_avx512, NULL) * 1e-9;
     char *memory = mem_new_aligned(READ_BYTES, 1);
     if (!memory)
         return -ENOMEM;
