@@ -33,6 +33,12 @@ def facts():
     ]
 
 
+def available_bytes():
+    """Memory that can be had without swapping."""
+    with open("/proc/meminfo", encoding="utf-8") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("MemAvailable:")) << 10
+
+
 def ticks():
     """(stolen, all) ticks of the machine so far."""
     with open("/proc/stat", encoding="utf-8") as file:
