@@ -1,6 +1,7 @@
-"""What the runners of other engines share: clocks, and the protocol of bench/engine.c.
+"""What the runners of other engines share: clocks, inputs, and the protocol of bench/engine.c.
 
-Commands come a line at a time on stdin, each answer is one JSON object a line on stdout.
+Commands come a line at a time on stdin, each answer is one JSON object a line on stdout. Beside those
+that are timed, `logits ID ...` and `see HEIGHT WIDTH` say what an engine computes, to be compared.
 """
 import json
 import os
@@ -8,8 +9,14 @@ import pathlib
 import sys
 import time
 
+import numpy as np
+
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 from machine import ticks  # noqa: E402
+
+PATCH, MERGE, FRAMES = 14, 2, 2  # pixels, patches, frames of a grid
+MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)
+STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
 
 # What the engines print themselves must not come between the answers.
 answers = os.fdopen(os.dup(1), "w")
@@ -49,3 +56,24 @@ def ids(count, seed=1):
         x = (x * 1664525 + 1013904223) % (1 << 32)
         result.append(x // 4294968 % 1000)
     return result
+
+
+def frames(grids, height, width):
+    """uint8 [2 grids, height, width, 3], the same for every engine."""
+    return np.random.default_rng(1).integers(0, 256, (FRAMES * grids, height, width, 3), np.uint8)
+
+
+def patches(pictures):
+    """float32 [patches, 1176] as the model's own preprocessing lays them out: by grids, by 2 x 2
+    patches that are merged, each as channel, frame, row, column."""
+    count, height, width, _ = pictures.shape
+    grids, rows, columns = count // FRAMES, height // PATCH, width // PATCH
+    values = (pictures.astype(np.float32) / 255 - MEAN) / STD
+    values = values.reshape(grids, FRAMES, rows // MERGE, MERGE, PATCH, columns // MERGE, MERGE,
+                            PATCH, 3)
+    return values.transpose(0, 2, 5, 3, 6, 8, 1, 4, 7).reshape(grids * rows * columns, -1)
+
+
+def seen(tokens):
+    """What `see` answers, of an array [tokens, hidden]: enough of it to compare."""
+    return {"values": np.asarray(tokens, np.float32)[:, :16].ravel().tolist()}
