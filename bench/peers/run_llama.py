@@ -1,6 +1,7 @@
 """llama.cpp on the slice: run_llama.py MODEL bf16|q8_0|q4_0 THREADS, commands as in runner.py.
 
-Below llama-cpp-python's classes, which copy what nobody reads. The ViT is clip's, of libmtmd: two
+Below llama-cpp-python's classes, which copy what nobody reads. With flash attention or without: at
+each length what the first run, tried both ways, was faster with. The ViT is clip's, of libmtmd: two
 frames a time, as it takes videos.
 """
 import ctypes
@@ -21,47 +22,66 @@ CONTEXT, BATCH, UBATCH = 4096, 2048, 512
 
 ll.llama_backend_init()
 model = ll.llama_model_load_from_file(str(make(MODEL, FORM)).encode(), ll.llama_model_default_params())
-parameters = ll.llama_context_default_params()
-parameters.n_ctx, parameters.n_batch, parameters.n_ubatch = CONTEXT, BATCH, UBATCH
-parameters.n_threads = parameters.n_threads_batch = THREADS
-parameters.flash_attn_type = ll.LLAMA_FLASH_ATTN_TYPE_ENABLED
-context = ll.llama_init_from_model(model, parameters)
 vocabulary = ll.llama_vocab_n_tokens(ll.llama_model_get_vocab(model))
 
 
-def append(tokens):
+def open_context(flash):
+    parameters = ll.llama_context_default_params()
+    parameters.n_ctx, parameters.n_batch, parameters.n_ubatch = CONTEXT, BATCH, UBATCH
+    parameters.n_threads = parameters.n_threads_batch = THREADS
+    parameters.flash_attn_type = flash
+    return ll.llama_init_from_model(model, parameters)
+
+
+contexts = [open_context(flash) for flash in (ll.LLAMA_FLASH_ATTN_TYPE_ENABLED,
+                                              ll.LLAMA_FLASH_ATTN_TYPE_DISABLED)]
+faster = {}  # command: the context that is
+
+
+def append(context, tokens):
     array = (ll.llama_token * len(tokens))(*tokens)
     if ll.llama_decode(context, ll.llama_batch_get_one(array, len(tokens))) != 0:
         raise RuntimeError("llama_decode")
     return ll.llama_get_logits_ith(context, -1)
 
 
-def forget():
+def forget(context):
     ll.llama_memory_clear(ll.llama_get_memory(context), False)
 
 
+def fastest(key, run):
+    """What run(context) gives: of the faster context, which the first time is found out."""
+    if key in faster:
+        return run(faster[key])
+    results = [(run(context), context) for context in contexts]
+    best, faster[key] = min(results, key=lambda result: result[0]["seconds"])
+    return best
+
+
 def logits(*tokens):
-    forget()
-    return {"values": list(append(tokens)[:vocabulary])}
+    forget(contexts[0])
+    return {"values": list(append(contexts[0], tokens)[:vocabulary])}
 
 
 def prefill(count):
-    forget()
-    return timed(append, ids(count))[0]
+    def run(context):
+        forget(context)
+        return timed(append, context, ids(count))[0]
+
+    return fastest(("prefill", count), run)
 
 
 def decode(sequences, steps, before):
     if sequences != 1:
         return None
-    forget()
-    append(ids(before))
-    append([1])
 
-    def run():
-        for token in ids(steps, 7):
-            append([token])
+    def run(context):
+        forget(context)
+        append(context, ids(before))
+        append(context, [1])
+        return timed(lambda: [append(context, [token]) for token in ids(steps, 7)])[0]
 
-    return timed(run)[0]
+    return fastest(("decode", before), run)
 
 
 def open_vision():
