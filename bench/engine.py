@@ -40,7 +40,7 @@ PEERS = {  # name: script, format
     "openvino int4": ("run_openvino.py", "int4"),
 }
 BYTES = {"f32": 2, "bf16": 2, "int8": 1, "int4": 0.5625}  # of a weight when decoding: f32 reads bf16
-# Most that logits may differ from those in f32, of their norm: twice what each was seen to take.
+# Most that logits may differ from those in f32, of their norm: about four times what was seen.
 WRONG = {"f32": 0.001, "bf16": 0.03, "fp16": 0.03, "int8": 0.1, "q8_0": 0.1, "int4": 0.5, "q4_0": 0.5}
 PEAKS = {"bf16": ["bf16_gflops", "f32_gflops"], "int8": ["s8_gops", "s16_gops"]}
 
