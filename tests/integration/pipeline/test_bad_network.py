@@ -37,16 +37,13 @@ class Test(test_sources.Streams):
         """Counted is what was lost, not what came late or in another order."""
         self.assertTrue(0.5 * lost - 2 <= health.lost_packets <= 1.5 * lost + 4, f"{health.lost_packets} counted, {lost:.0f} lost")
 
-    def check_missing(self, numbers, least, most):
-        missing = 1 - len(numbers) / (numbers[-1] - numbers[0] + 1)
-        print(f"{missing:.1%} of the pictures are missing", flush=True)
-        self.assertTrue(least <= missing <= most, f"{missing:.0%} of the pictures are missing")
-
     def test_udp(self):
         """Lost packets are counted, and cost their own pictures; all others have their own time."""
         camera, first_us, health, lost = self.run_over("udp", ALL_KEYS, 20)
         numbers = self.check(camera, first_us)
-        self.check_missing(numbers, 0.01, 0.3)
+        missing = 1 - len(numbers) / (numbers[-1] - numbers[0] + 1)
+        print(f"{missing:.1%} of the pictures are missing", flush=True)
+        self.assertTrue(0 < missing < 0.3)
         self.check_lost(health, lost)
         self.assertEqual(camera.frames[-1][0].utc_source, worker_pb2.UTC_SOURCE_RTCP)
 
@@ -63,7 +60,7 @@ class Test(test_sources.Streams):
         """Nothing is lost, and what comes late has its time all the same."""
         camera, first_us, health, _ = self.run_over("tcp", ALL_KEYS, 20)
         numbers = self.check(camera, first_us)
-        self.check_missing(numbers, 0, 0)
+        self.assertLessEqual(numbers[-1] - numbers[0] + 1 - len(numbers), health.dropped)
         self.assertEqual((health.lost_packets, health.damaged, health.reconnects), (0, 0, 0))
 
 

@@ -165,6 +165,7 @@ class Test(unittest.TestCase):
             self.assertGreaterEqual(frame.utc_us, start_us)
             self.assertLess(frame.utc_us, end_us)
             self.assertEqual(frame.pts_us, frame.utc_us - start_us)
+            self.assertIn(frame.utc_source, {f.utc_source for f in files})  # as it was when it was recorded
             # Pictures were made every 100 ms from first_us on.
             off = (frame.utc_us - self.first_us + 50000) % 100000 - 50000
             self.assertLessEqual(abs(off), frame.utc_err_us)
