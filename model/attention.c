@@ -15,7 +15,7 @@
 enum {
     /* A block of keys and values, widened or not, is used for this many rows: more, and the tile
      * leaves L2. */
-    TILE_ROWS = 96,
+    TILE_ROWS = 192,
     /* Multiply-adds below which other threads are left asleep. */
     PARALLEL_MACS = 1 << 19
 };

@@ -1,8 +1,8 @@
 /*
  * Products with weights in panels. Many rows: units of some columns; for each piece of k the unit's
  * weights are widened into the thread's scratch (256 KB, for L2), or used as they are where the CPU
- * multiplies them so (512 KB), and rows go over them a tile at a time (24 KB of input, for L1; 48
- * KB of those that are used as they are).
+ * multiplies them so (up to 1 MB), and rows go over them a tile at a time (24 KB of input, for L1;
+ * 48 KB of those that are used as they are).
  */
 #include "model/gemm_inputs.h"
 #include "model/gemm_private.h"
@@ -15,7 +15,7 @@
 
 enum {
     WIDE_COLUMNS = 64,
-    DIRECT_COLUMNS = 128,
+    DIRECT_COLUMNS = 256,
     COLUMN_BYTES = 4096, /* of a column of a piece of k: 1024 f32, 2048 s16, 4096 int4 as bytes */
     UNITS = 16,          /* at least, so that threads end together; needs this many rows each: */
     UNIT_ROWS = 48,

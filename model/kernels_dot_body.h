@@ -99,28 +99,28 @@ static void body_few_dot_bf16(float *y, size_t y_stride, const uint16_t *x, size
     }
 }
 
+/* Columns outside: what a tile's columns need of b stays in L1 for all rows. */
 static void body_tile_pairs(float *c, size_t c_stride, const uint16_t *a, size_t a_stride,
                             const uint16_t *b, size_t b_stride, size_t rows, size_t inner,
                             size_t cols, bool accumulate)
 {
-    for (size_t r = 0; r < rows;) {
-        const size_t left = rows - r, count = left >= 6 ? 6 : left;
-        for (size_t j = 0; j < cols;) {
-            const size_t wide = cols - j >= 4 * VEC_N ? 4 : 1;
+    const size_t step = 2 * b_stride, pairs = inner / 2;
+    for (size_t j = 0; j < cols;) {
+        const size_t wide = cols - j >= 2 * VEC_N ? 2 : 1;
+        const uint16_t *w = b + 2 * j;
+        for (size_t r = 0; r < rows;) {
+            const size_t count = rows - r < DOT_ROWS ? rows - r : DOT_ROWS;
             float *y = c + r * c_stride + j;
-            const uint16_t *x = a + r * a_stride, *w = b + 2 * j;
-            if (wide == 4 && count == 6)
-                body_dot_bf16(6, 4, y, c_stride, x, a_stride, 2, w, 2 * VEC_N, 2 * b_stride,
-                              inner / 2, accumulate);
-            else if (wide == 4)
-                body_few_dot_bf16_of(4, count, y, c_stride, x, a_stride, w, 2 * VEC_N, 2 * b_stride,
-                                     inner / 2, accumulate);
+            const uint16_t *x = a + r * a_stride;
+            if (wide == 2)
+                body_few_dot_bf16_of(2, count, y, c_stride, x, a_stride, w, 2 * VEC_N, step, pairs,
+                                     accumulate);
             else
-                body_few_dot_bf16_of(1, count, y, c_stride, x, a_stride, w, 2 * VEC_N, 2 * b_stride,
-                                     inner / 2, accumulate);
-            j += wide * VEC_N;
+                body_few_dot_bf16_of(1, count, y, c_stride, x, a_stride, w, 2 * VEC_N, step, pairs,
+                                     accumulate);
+            r += count;
         }
-        r += count;
+        j += wide * VEC_N;
     }
 }
 #undef ROWS

@@ -40,7 +40,7 @@ typedef struct Weights {
     const Safetensors *tensors;
     const Lora *lora; /* or NULL */
     GemmDtype dtype;
-    GemmLayout layout; /* of all but tables */
+    GemmLayout layout;  /* of all but tables */
     PackedCache *cache; /* or NULL */
     size_t merged;      /* pairs of the adapter that found their tensor so far */
     size_t bytes;       /* of what was made so far */
