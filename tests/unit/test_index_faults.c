@@ -3,6 +3,7 @@
  * every N there is. Whatever the index then says is true, and what it acknowledged is there
  * afterwards.
  */
+#include "daemon/index_internal.h"
 #include "tests/unit/index_script.h"
 
 #include <errno.h>
@@ -16,14 +17,17 @@ typedef enum FaultKind { FAULT_FULL, FAULT_WRITE, FAULT_TORN, FAULT_SYNC, N_FAUL
 
 static struct {
     FaultKind kind;
-    long after;    /* calls that still succeed; < 0: all do */
-    long failures; /* then so many fail */
-    long failed;
+    long after;                       /* calls that still succeed; < 0: all do */
+    long failures;                    /* then so many fail */
+    long failed, in_log, in_database; /* did, so far: where */
 } fault;
+
+static bool eager; /* each commit is followed by a checkpoint */
 
 typedef struct FaultFile {
     sqlite3_file base;
     sqlite3_file *real;
+    bool is_log;
 } FaultFile;
 
 static sqlite3_file *real(sqlite3_file *file)
@@ -31,7 +35,7 @@ static sqlite3_file *real(sqlite3_file *file)
     return ((FaultFile *)file)->real;
 }
 
-static bool fails(bool is_sync)
+static bool fails(sqlite3_file *file, bool is_sync)
 {
     if (fault.after < 0 || is_sync != (fault.kind == FAULT_SYNC))
         return false;
@@ -43,6 +47,7 @@ static bool fails(bool is_sync)
         return false;
     fault.failures--;
     fault.failed++;
+    *(((FaultFile *)file)->is_log ? &fault.in_log : &fault.in_database) += 1;
     return true;
 }
 
@@ -60,7 +65,7 @@ static int f_read(sqlite3_file *file, void *bytes, int n, sqlite3_int64 at)
 
 static int f_write(sqlite3_file *file, const void *bytes, int n, sqlite3_int64 at)
 {
-    if (!fails(false))
+    if (!fails(file, false))
         return real(file)->pMethods->xWrite(real(file), bytes, n, at);
     if (fault.kind == FAULT_FULL)
         return SQLITE_FULL;
@@ -71,17 +76,16 @@ static int f_write(sqlite3_file *file, const void *bytes, int n, sqlite3_int64 a
 
 static int f_truncate(sqlite3_file *file, sqlite3_int64 size)
 {
-    if (fails(false))
+    if (fails(file, false))
         return SQLITE_IOERR_TRUNCATE;
     return real(file)->pMethods->xTruncate(real(file), size);
 }
 
 static int f_sync(sqlite3_file *file, int flags)
 {
-    if (fails(true))
+    if (fails(file, true))
         return SQLITE_IOERR_FSYNC;
     /* What a sync does for a power cut cannot be seen here; without it this is much faster. */
-    (void)file;
     (void)flags;
     return SQLITE_OK;
 }
@@ -166,6 +170,7 @@ static int f_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int fl
     (void)vfs;
     FaultFile *f = (FaultFile *)file;
     f->base.pMethods = NULL;
+    f->is_log = flags & SQLITE_OPEN_WAL;
     f->real = sqlite3_malloc(usual->szOsFile);
     if (!f->real)
         return SQLITE_NOMEM;
@@ -224,6 +229,8 @@ static void run_session(const char *path)
         is_io_error(&err);
         assert_null(index);
     }
+    if (eager)
+        sqlite3_wal_autocheckpoint(index->db, 1);
     for (int i = 0; i < TRANSACTIONS;) {
         Error err = {0};
         int r = script_transaction(index, i, &err);
@@ -248,6 +255,7 @@ static void run_session(const char *path)
 static void every_call_fails(Fixture *f, FaultKind kind, long failures)
 {
     long sessions = 0;
+    fault.in_log = fault.in_database = 0;
     for (long n = 0;; n++) {
         char path[128];
         snprintf(path, sizeof path, "%s/%ld.index.db", f->dir, n);
@@ -269,8 +277,12 @@ static void every_call_fails(Fixture *f, FaultKind kind, long failures)
             break;
         sessions++;
     }
-    print_message("kind %d: %ld sessions, each with %ld failures\n", (int)kind, sessions, failures);
+    print_message(
+        "kind %d: %ld sessions, each with %ld failures; %ld in the log, %ld in the file\n",
+        (int)kind, sessions, failures, fault.in_log, fault.in_database);
     assert_true(sessions > TRANSACTIONS);
+    /* Commits write to the log; the file is written by checkpoints alone, but for its making. */
+    assert_true(fault.in_log > TRANSACTIONS && fault.in_database > (eager ? TRANSACTIONS : 0));
 }
 
 static void disk_full_at_every_write(void **state)
@@ -292,6 +304,18 @@ static void sync_fails(void **state)
 {
     every_call_fails(*state, FAULT_SYNC, 1);
     every_call_fails(*state, FAULT_SYNC, 3);
+}
+
+/* What is committed is copied from the log into the file after each commit: when that fails nothing
+ * is lost, and it is done later. */
+static void checkpoint_fails(void **state)
+{
+    eager = true;
+    every_call_fails(*state, FAULT_FULL, 1);
+    every_call_fails(*state, FAULT_WRITE, 8);
+    every_call_fails(*state, FAULT_TORN, 1);
+    every_call_fails(*state, FAULT_SYNC, 3);
+    eager = false;
 }
 
 static void copy_file(const char *from, const char *to)
@@ -411,8 +435,8 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, fixture_setup, fixture_teardown)
     const struct CMUnitTest tests[] = {
-        T(disk_full_at_every_write), T(write_fails),      T(write_is_torn), T(sync_fails),
-        T(fault_and_crash),          T(forgetting_fails),
+        T(disk_full_at_every_write), T(write_fails),     T(write_is_torn),    T(sync_fails),
+        T(checkpoint_fails),         T(fault_and_crash), T(forgetting_fails),
     };
     return cmocka_run_group_tests(tests, install, NULL);
 }
