@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-enum { MAX = 64 };
+enum { MAX = 512 };
 
 /* What the hooks were told, as the windows' first pts. */
 typedef struct World {
@@ -216,6 +216,36 @@ static void overload_thins_evenly(void **state)
     scheduler_free(w.scheduler);
 }
 
+/* Four cameras, of which only every other window can be examined: each gets its share. */
+static void overload_is_shared_by_all(void **state)
+{
+    (void)state;
+    enum { CAMERAS = 4, TURNS = 100 };
+    static int owners[CAMERAS];
+    World w;
+    set_up(&w);
+    size_t done = 0;
+    for (int64_t turn = 0; turn < TURNS; turn++) {
+        for (int64_t c = 0; c < CAMERAS; c++)
+            add(&w, TASK_LIVE, &owners[c], turn * CAMERAS + c);
+        for (int k = 0; k < CAMERAS / 2; k++) {
+            scheduler_run(w.scheduler);
+            assert_int_equal(finish(&w, w.jobs[done++], NULL), 0);
+        }
+    }
+    size_t dropped[CAMERAS] = {0}, least = MAX, most = 0;
+    for (size_t i = 0; i < w.n_dropped; i++)
+        dropped[w.dropped[i] % CAMERAS]++;
+    for (int c = 0; c < CAMERAS; c++) {
+        least = dropped[c] < least ? dropped[c] : least;
+        most = dropped[c] > most ? dropped[c] : most;
+    }
+    assert_true(least > TURNS / 3 && most <= least + 2);
+    assert_int_equal(w.n_dropped + w.n_done + scheduler_waiting(w.scheduler, NULL),
+                     CAMERAS * TURNS);
+    scheduler_free(w.scheduler);
+}
+
 static void forgotten(void **state)
 {
     (void)state;
@@ -284,10 +314,15 @@ static void on_hold(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(in_order_of_priority),  cmocka_unit_test(late_but_first),
-        cmocka_unit_test(analyst_dies),          cmocka_unit_test(deadly_window),
-        cmocka_unit_test(overload_thins_evenly), cmocka_unit_test(forgotten),
-        cmocka_unit_test(answers_are_bounded),   cmocka_unit_test(on_hold),
+        cmocka_unit_test(in_order_of_priority),
+        cmocka_unit_test(late_but_first),
+        cmocka_unit_test(analyst_dies),
+        cmocka_unit_test(deadly_window),
+        cmocka_unit_test(overload_thins_evenly),
+        cmocka_unit_test(forgotten),
+        cmocka_unit_test(overload_is_shared_by_all),
+        cmocka_unit_test(answers_are_bounded),
+        cmocka_unit_test(on_hold),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

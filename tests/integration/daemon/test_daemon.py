@@ -401,6 +401,43 @@ class TestDaemon(Helpers, unittest.TestCase):
         w.wait(lambda: sum(e - s for s, e, _, _ in w.ledger("gate")) == 12 * 14 + 5, "all is in the ledger")
         self.assertGreater(w.camera_status("gate").dropped, 0)
 
+    def test_overload_recorded(self):
+        """Overload thins live coverage evenly over the cameras, and leaves the rest waiting; idle time works it off."""
+        w = self.world
+        w.auto = False
+        names = ("gate", "dock", "yard")
+        for name in names:
+            w.cameras[name] = {"url": f"rtsp://127.0.0.1:9/{name}"}
+        w.start()
+        cameras = {name: w.wait_camera(f"camera/{name}") for name in names}
+        for start in range(0, 12 * 10 + 5, 12):  # of each a window a turn
+            for camera in cameras.values():
+                camera.frames(start, min(start + 12, 125))
+        w.wait(lambda: sum(len(w.ledger(name, WAITING)) for name in names) >= 3, "waiting spans")
+        for name in names:
+            self.assertEqual(w.ledger(name, LOST), [])
+            self.assertEqual({s[3] for s in w.ledger(name, WAITING)}, {"analyst too slow"})
+        w.auto = True
+        for job in w.jobs:
+            w.answer(job)
+        w.wait(lambda: all(sum(e - s for s, e, _, _ in w.ledger(n)) == 125 for n in names), "all is in the ledger")
+        waiting = [sum(e - s for s, e, _, _ in w.ledger(name, WAITING)) for name in names]
+        self.assertGreater(min(waiting), 0)
+        self.assertLessEqual(max(waiting) - min(waiting), 24, waiting)
+        for name in names:
+            path = os.path.join(w.dir, name + ".mp4")
+            open(path, "w").close()
+            cameras[name].order("recording", path=path, start_us=utc(0)[0], end_us=utc(130)[0], bytes=1, utc_source=1)
+        for _ in names:
+            w.wait(lambda: any(w.worker(f"archive/{n}") and w.worker(f"archive/{n}").count("setup") and
+                               not w.worker(f"archive/{n}").count("sent") for n in names), "an archive job")
+            archive = next(w.worker(f"archive/{n}") for n in names if w.worker(f"archive/{n}") and
+                           not w.worker(f"archive/{n}").count("sent"))
+            start, end = archive.last("setup")["span"]
+            archive.frames((start - UTC) / S, (end - UTC) / S, session=9)
+            archive.order("end")
+        w.wait(lambda: all([s[:3] for s in w.ledger(n)] == [(0, 125, EXAMINED)] for n in names), "nothing waits")
+
     def test_disk_full(self):
         """Nothing is published that is not stored; everything is, once it can be."""
         w = self.world
@@ -549,7 +586,8 @@ class TestDaemon(Helpers, unittest.TestCase):
             file.write("windw: 3s\n")
         bad = run("--check-config", w.config_path)
         self.assertEqual(bad.returncode, 78)
-        self.assertIn("window", bad.stderr)
+        lines = open(w.config_path).read().count("\n")
+        self.assertEqual(bad.stderr, f"whend: {w.config_path}:{lines}:1: windw: unknown key (did you mean window?)\n")
 
     def test_stop(self):
         """SIGTERM ends all within 10 s, whatever the workers do."""

@@ -497,6 +497,60 @@ class TestMemory(test_daemon.Helpers, unittest.TestCase):
         self.check_truth(newest, [w.truth[CAR][0], w.truth[CAR][2]])
         self.assertEqual({e.watch for e in newest.values()}, {"car"})
 
+    def test_each_key_counts(self):
+        """Of a watch that says more than its question: each key changes what becomes of the same answers."""
+        w = self.world
+        w.truth[CAR] = [utc(2, 4), utc(7, 8), utc(20, 26)]
+        short, near, long = w.truth[CAR]
+        keys = {"car": ({}, [short, near, long]),
+                "joined": ({"join_gap": "4s"}, [(short[0], near[1]), long]),
+                "lasting": ({"min_duration": "3s"}, [long]),
+                "cooling": ({"cool_down": "10s"}, [short, long]),
+                "sure": ({"confidence": 0.95}, []),
+                "elsewhere": ({"cameras": "[other]"}, []),
+                "later": ({"schedule": "{hours: '06:30-06:31', days: mon}"}, [short, near, long]),
+                "never": ({"schedule": "{days: tue}"}, []),
+                "zoned": ({"schedule": "{hours: '06:30-06:31', zone: 'XST+5'}"}, [])}
+        for name, (settings, _) in keys.items():
+            w.watches[name] = {"question": CAR, **settings}
+        w.cameras["gate"] = {"url": "rtsp://127.0.0.1:9/gate", "record": "false"}
+        w.cameras["other"] = {"url": "rtsp://127.0.0.1:9/other", "record": "false"}
+        w.start()
+        w.wait_camera("camera/gate").frames(0, 40)
+        w.wait(lambda: w.ledger("gate") and w.ledger("gate")[-1][1] >= 39, "all is examined")
+        newest = self.check_sequence(self.heard())
+        for name, (_, truth) in keys.items():
+            with self.subTest(name):
+                self.check_truth({i: e for i, e in newest.items() if e.watch == name}, truth)
+                self.assertEqual(bool(w.ledger("gate", watch=name)), name not in ("elsewhere", "never", "zoned"))
+
+    def test_changed_watch(self):
+        """Other settings examine nothing anew; another question examines all anew, and nobody else's."""
+        w = self.world
+        w.watches["dog"] = DOG
+        w.truth[CAR] = [utc(4, 8)]
+        self.examined_file()
+        jobs = len(w.jobs)
+        for settings in ({"join_gap": "3s"}, {"join_gap": "3s", "confidence": 0.5, "min_duration": "1s", "cool_down": "9s"}):
+            w.watches["car"] = {"question": CAR, **settings}
+            w.write_config()
+            w.process.send_signal(signal.SIGHUP)
+            w.wait_notified("READY=1")
+            for _ in range(2):
+                w.heartbeat = None
+                w.wait(lambda: w.heartbeat, "heartbeat")
+        self.assertEqual((len(w.jobs), w.incarnations("camera/yard")), (jobs, 1))
+        self.assertEqual([s[:3] for s in w.ledger("yard")], [(0, 40, EXAMINED)])
+        w.watches["car"] = "When does a bus stop?"
+        w.write_config()
+        w.process.send_signal(signal.SIGHUP)
+        camera = w.wait_camera("camera/yard", 2)
+        camera.frames(0, 40, session=2)
+        camera.order("end", duration_s=40.0)
+        w.wait(lambda: w.ledger("yard") and w.ledger("yard")[-1][1] == 40, "examined anew")
+        self.assertEqual({q for j in w.jobs[jobs:] for q in j["questions"].values()}, {"When does a bus stop?"})
+        self.assertEqual(sorted(j["pts"][0] // S for j in w.jobs[jobs:]), [0, 12, 24])
+
     def test_cool_down_over_restart(self):
         """What cools down does so over whend's own end, a hole and a changed watch, and on into recordings."""
         w = self.world

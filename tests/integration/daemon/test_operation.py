@@ -13,7 +13,7 @@ import urllib.request
 
 import zmq
 
-from world import BUILD, S, UTC, World, query_pb2
+from world import BUILD, HERE, S, UTC, World, query_pb2
 
 CAR = "When does a car drive past?"
 
@@ -230,6 +230,41 @@ class TestOperation(unittest.TestCase):
         end = w.ask(backup=query_pb2.BackupRequest(backup_id=first.backup_id, offset=first.total_bytes))[0].backup
         self.assertEqual(end.data, b"")
         self.assertEqual(w.ask(backup=query_pb2.BackupRequest(backup_id=first.backup_id))[0].error.exit_code, 66)
+
+    # --- the index for others ---
+
+    def test_sqlite3_reads_it(self):
+        """What docs/index.md shows to readers of the file works in the sqlite3 shell, while whend runs."""
+        w = self.world
+        w.watches["red-car"] = CAR
+        w.truth[CAR] = [utc(4, 8), utc(20, 23)]
+        camera = self.start_file()
+        camera.frames(0, 40)
+        self.finish(camera, 40)
+
+        def shell(sql, code=0):
+            result = subprocess.run(["sqlite3", "-readonly", "-batch", f"{w.dir}/state/index.sqlite", sql],
+                                    capture_output=True, text=True)
+            self.assertEqual(result.returncode, code, (sql, result.stderr))
+            return result.stdout
+
+        with open(os.path.join(HERE, "..", "..", "..", "docs", "index.md")) as file:
+            blocks = re.findall(r"\n\n((?:    .*\n)+)", file.read())
+        shown = [re.sub(r"^ *sqlite3 .*? \"(.*)\"\s*$", r"\1", block, flags=re.S) for block in blocks]
+        shown = [sql.replace("'gate'", "'yard'").replace("2026-11-23T08", "2026-01-05T06").replace("2026-11-23T09", "2026-01-05T07")
+                 for sql in shown]
+        self.assertGreaterEqual(len(shown), 4)
+        for sql in shown:
+            self.assertTrue(shell(sql), sql)
+        self.assertEqual(shell("SELECT day, examined_s, waiting_s, lost_s FROM coverage_by_day WHERE watch = 'red-car'"),
+                         "2026-01-05|40.0|0.0|0.0\n")
+        self.assertEqual(shell("SELECT start_utc, end_utc, state, watch FROM events_utc WHERE watch = 'red-car' LIMIT 1"),
+                         "2026-01-05T06:30:04.000Z|2026-01-05T06:30:08.000Z|final|red-car\n")
+        # The full text is over descriptions and names of watches.
+        count = "SELECT count(*) FROM event_text WHERE event_text MATCH "
+        self.assertEqual((shell(count + "'driving'"), shell(count + "'red'")), ("4\n", "2\n"))
+        shell("DELETE FROM events", code=8)
+        self.assertEqual(w.status().last_sequence, int(shell("SELECT last_sequence FROM daemon")))
 
     # --- forgetting ---
 
