@@ -200,7 +200,9 @@ static Camera *set_watches(Daemon *daemon, Camera *camera)
     const Config *config = &daemon->config;
     const CameraConfig *wanted = camera->config;
     Error err = {0};
-    if (wanted->is_file && !feed_has_watches(camera->feed, config->watches, config->n_watches)) {
+    if (feed_has_watches(camera->feed, config->watches, config->n_watches))
+        return camera;
+    if (wanted->is_file) {
         stop_camera(daemon, camera, false);
         return start_camera(daemon, wanted);
     }

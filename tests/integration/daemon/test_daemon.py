@@ -497,6 +497,26 @@ class TestDaemon(Helpers, unittest.TestCase):
         w.wait_camera("camera/gate", 2)
         self.assertEqual(w.worker_status("camera/gate").restarts, 0)
 
+    def test_reload_nothing_changed(self):
+        """A file is read on, and one that was read stays so."""
+        w = self.world
+        w.truth[CAR] = [utc(4, 8), utc(30, 33)]
+        camera = self.start_file()
+        camera.frames(0, 20)
+        w.wait(lambda: w.ledger("yard"), "the first window")
+        for _ in range(2):
+            w.process.send_signal(signal.SIGHUP)
+            w.wait_notified("READY=1")
+        camera.frames(20, 40)
+        camera.order("end", duration_s=40.0)
+        self.wait_finished()
+        w.process.send_signal(signal.SIGHUP)
+        w.wait_notified("READY=1")
+        self.assertEqual(w.ask(reload=query_pb2.ReloadRequest())[0].done.text, "whend.yaml was read again")
+        self.assertEqual((len(w.jobs), w.incarnations("camera/yard")), (3, 1))
+        self.assertEqual(w.ledger("yard"), [(0, 40, EXAMINED, "")])
+        self.check_truth(self.check_sequence(self.heard()), w.truth[CAR])
+
     def test_new_watch_on_finished_file(self):
         w = self.world
         w.truth["When does a dog run?"] = [utc(3, 7)]
