@@ -21,7 +21,7 @@ enum {
     UNIT_ROWS = 48,
     /* Weights below which waking another thread costs more than it brings (about 20 us). */
     FEW_PARALLEL = 1 << 19,
-    FEW_PANELS = 16, /* a unit of work of few rows */
+    FEW_COLUMNS = 256, /* a unit of work of few rows */
 };
 
 /* What the units of work of one product share. */
@@ -101,8 +101,7 @@ static void widen(const Job *job, size_t column, size_t columns, size_t at, size
 
 /* The weights of a tile's columns. */
 typedef struct TileWeights {
-    const void *values;  /* widened, or the first panel's at this piece of k */
-    size_t panel;        /* is_direct: elements from the first panel's to the second's */
+    const void *values;  /* widened, or as they are packed, at this piece of k */
     const float *scales; /* PANELS_Q4 */
 } TileWeights;
 
@@ -120,8 +119,8 @@ static void tile(const Job *job, const float *x, size_t row, const TileWeights *
         k->tile_f32(y, y_stride, x, job->w->k, w->values, n, at == 0);
         break;
     case PANELS_PAIRS:
-        k->tile_dot_bf16(y, y_stride, in->bf16 + row * in->steps + at * rows, w->values, w->panel,
-                         n, at == 0);
+        k->tile_dot_bf16(y, y_stride, in->bf16 + row * in->steps + at * rows, w->values, n,
+                         at == 0);
         break;
     case PANELS_S8:
         k->tile_s8((int32_t *)y, y_stride, in->s16 + row * in->steps + at * rows, w->values, n,
@@ -129,7 +128,7 @@ static void tile(const Job *job, const float *x, size_t row, const TileWeights *
         break;
     case PANELS_U8:
         k->tile_dot_u8((int32_t *)y, y_stride, in->s8 + row * in->steps + at * rows,
-                       in->offset + row, w->values, w->panel, n, at == 0);
+                       in->offset + row, w->values, n, at == 0);
         break;
     case PANELS_Q4: {
         const size_t group = row * groups + at / KERNEL_GROUP * rows;
@@ -149,11 +148,9 @@ static TileWeights tile_weights(const Job *job, const char *wide, const float *s
     if (!is_direct(w->kind))
         return (TileWeights){.values = wide + unit_column * COLUMN_BYTES,
                              .scales = scales + unit_column * (COLUMN_BYTES / KERNEL_GROUP)};
-    const size_t panel = column / KERNEL_PANEL, one = w->kind == PANELS_PAIRS ? 2 : 1;
-    /* Without a second panel the first is taken twice, and the second half's sums dropped. */
+    const size_t panel = column / w->width, one = w->kind == PANELS_PAIRS ? sizeof(uint16_t) : 1;
     return (TileWeights){.values =
-                             (const char *)w->values + (panel * w->panel + at * KERNEL_PANEL) * one,
-                         .panel = panel + 1 < w->panels ? w->panel : 0};
+                             (const char *)w->values + (panel * w->panel + at * w->width) * one};
 }
 
 static void finish(const Job *job, size_t row, size_t rows, size_t column, size_t columns)
@@ -285,20 +282,20 @@ static void few_panels(void *user, size_t item, int thread)
 {
     const Job *job = user;
     const Panels *w = job->w;
-    const size_t from = item * job->rows, whole = w->n / KERNEL_PANEL;
+    const size_t from = item * job->rows, whole = w->n / w->width;
     size_t to = from + job->rows < w->panels ? from + job->rows : w->panels;
     (void)thread;
     if (to > whole) { /* the last panel is not full */
-        float part[KERNEL_FEW * KERNEL_PANEL];
-        few_of(job, part, KERNEL_PANEL, whole, whole + 1);
+        float part[KERNEL_FEW * KERNEL_DOT_PANEL];
+        few_of(job, part, w->width, whole, whole + 1);
         for (size_t r = 0; r < job->m; r++)
-            memcpy(job->y + r * w->n + whole * KERNEL_PANEL, part + r * KERNEL_PANEL,
-                   w->n % KERNEL_PANEL * sizeof *part);
+            memcpy(job->y + r * w->n + whole * w->width, part + r * w->width,
+                   w->n % w->width * sizeof *part);
         to = whole;
     }
     if (from < to)
-        few_of(job, job->y + from * KERNEL_PANEL, w->n, from, to);
-    const size_t column = from * KERNEL_PANEL, end = (item + 1) * job->rows * KERNEL_PANEL;
+        few_of(job, job->y + from * w->width, w->n, from, to);
+    const size_t column = from * w->width, end = (item + 1) * job->rows * w->width;
     finish(job, 0, job->m, column, (end < w->n ? end : w->n) - column);
 }
 
@@ -308,7 +305,7 @@ static int run_few(Gemm *g, Job *job)
     int r = gemm_inputs_wanted(w->kind) ? gemm_inputs_make(g, w, job->x, job->m, 1, &job->in) : 0;
     if (r < 0)
         return r;
-    job->rows = w->n * w->k < FEW_PARALLEL ? w->panels : FEW_PANELS;
+    job->rows = w->n * w->k < FEW_PARALLEL ? w->panels : FEW_COLUMNS / w->width;
     pool_run(g->pool, (w->panels + job->rows - 1) / job->rows, few_panels, job);
     return 0;
 }

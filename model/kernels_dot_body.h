@@ -4,7 +4,7 @@
  * and
  *   V_DOT_BF16(sum, w, x)   sum + the products of each lane's two bf16 (left out: no such CPU)
  *   I_DOT_U8(sum, w, x)     sum + the products of each lane's four bytes, w unsigned, x signed
- * Weights are read as they are packed: a vector is one step of a panel.
+ * Weights are read as they are packed: two vectors are one step of a panel, one stream.
  */
 
 #define DOT_ROWS 12 /* of a tile; 12 x 2 sums, two of w and one of x are 27 of 32 registers */
@@ -17,21 +17,21 @@ body_dot_bf16(const int rows, const int vecs, float *y, size_t y_stride, const u
               size_t x_row, size_t x_step, const uint16_t *w, size_t w_vec, size_t w_step,
               size_t pairs, bool add)
 {
-    VEC sum[DOT_ROWS][4];
+    VEC sum[DOT_ROWS][2];
 #pragma GCC unroll 12
     for (int r = 0; r < rows; r++)
-#pragma GCC unroll 4
+#pragma GCC unroll 2
         for (int v = 0; v < vecs; v++)
             sum[r][v] = add ? V_LOAD(y + (size_t)r * y_stride + (size_t)v * VEC_N) : V_ZERO();
     for (size_t i = 0; i < pairs; i++) {
-        IVEC of_w[4];
-#pragma GCC unroll 4
+        IVEC of_w[2];
+#pragma GCC unroll 2
         for (int v = 0; v < vecs; v++)
             of_w[v] = I_LOAD(w + (size_t)v * w_vec);
 #pragma GCC unroll 12
         for (int r = 0; r < rows; r++) {
             IVEC in = I_SET4(x + (size_t)r * x_row);
-#pragma GCC unroll 4
+#pragma GCC unroll 2
             for (int v = 0; v < vecs; v++)
                 sum[r][v] = V_DOT_BF16(sum[r][v], of_w[v], in);
         }
@@ -40,16 +40,16 @@ body_dot_bf16(const int rows, const int vecs, float *y, size_t y_stride, const u
     }
 #pragma GCC unroll 12
     for (int r = 0; r < rows; r++)
-#pragma GCC unroll 4
+#pragma GCC unroll 2
         for (int v = 0; v < vecs; v++)
             V_STORE(y + (size_t)r * y_stride + (size_t)v * VEC_N, sum[r][v]);
 }
 
 static void body_tile_dot_bf16(float *y, size_t y_stride, const uint16_t *x, const uint16_t *w,
-                               size_t panel, size_t k, bool first)
+                               size_t k, bool first)
 {
-    body_dot_bf16(DOT_ROWS, 2, y, y_stride, x, 2, 2 * DOT_ROWS, w, panel, 2 * KERNEL_PANEL, k / 2,
-                  !first);
+    body_dot_bf16(DOT_ROWS, 2, y, y_stride, x, 2, 2 * DOT_ROWS, w, 2 * VEC_N, 2 * KERNEL_DOT_PANEL,
+                  k / 2, !first);
 }
 
 /* rows: as many as there are. */
@@ -79,24 +79,13 @@ body_few_dot_bf16_of(const int vecs, size_t rows, float *y, size_t y_stride, con
     }
 }
 
-/* One row reads one panel after the other: a single stream comes fastest from memory. More rows do
- * with half the reads of their inputs. */
 static void body_few_dot_bf16(float *y, size_t y_stride, const uint16_t *x, size_t x_stride,
                               size_t m, const uint16_t *w, size_t panel, size_t k, size_t from,
                               size_t to)
 {
-    const size_t step = 2 * KERNEL_PANEL;
-    for (size_t p = from; p < to;) {
-        const uint16_t *at = w + p * panel;
-        float *out = y + (p - from) * KERNEL_PANEL;
-        if (m > 1 && to - p >= 2) {
-            body_few_dot_bf16_of(2, m, out, y_stride, x, x_stride, at, panel, step, k / 2, false);
-            p += 2;
-        } else {
-            body_few_dot_bf16_of(1, m, out, y_stride, x, x_stride, at, panel, step, k / 2, false);
-            p++;
-        }
-    }
+    for (size_t p = from; p < to; p++)
+        body_few_dot_bf16_of(2, m, y + (p - from) * KERNEL_DOT_PANEL, y_stride, x, x_stride,
+                             w + p * panel, 2 * VEC_N, 2 * KERNEL_DOT_PANEL, k / 2, false);
 }
 
 /* Columns outside: what a tile's columns need of b stays in L1 for all rows. */
@@ -128,87 +117,73 @@ static void body_tile_pairs(float *c, size_t c_stride, const uint16_t *a, size_t
 
 /* As above, of bytes; the sums begin with the rows' offsets. */
 static inline __attribute__((always_inline)) void
-body_dot_u8(const int rows, const int vecs, int32_t *y, size_t y_stride, const int8_t *x,
-            size_t x_row, size_t x_step, const int32_t *offset, const uint8_t *w, size_t w_vec,
-            size_t fours, bool first)
+body_dot_u8(const int rows, int32_t *y, size_t y_stride, const int8_t *x, size_t x_row,
+            size_t x_step, const int32_t *offset, const uint8_t *w, size_t fours, bool first)
 {
-    IVEC sum[DOT_ROWS][4];
+    const int vecs = 2;
+    IVEC sum[DOT_ROWS][2];
 #pragma GCC unroll 12
     for (int r = 0; r < rows; r++)
-#pragma GCC unroll 4
+#pragma GCC unroll 2
         for (int v = 0; v < vecs; v++)
             sum[r][v] =
                 first ? I_SET4(offset + r) : I_LOAD(y + (size_t)r * y_stride + (size_t)v * VEC_N);
     for (size_t i = 0; i < fours; i++) {
-        IVEC of_w[4];
-#pragma GCC unroll 4
+        IVEC of_w[2];
+#pragma GCC unroll 2
         for (int v = 0; v < vecs; v++)
-            of_w[v] = I_LOAD(w + (size_t)v * w_vec);
+            of_w[v] = I_LOAD(w + (size_t)v * 4 * VEC_N);
 #pragma GCC unroll 12
         for (int r = 0; r < rows; r++) {
             IVEC in = I_SET4(x + (size_t)r * x_row);
-#pragma GCC unroll 4
+#pragma GCC unroll 2
             for (int v = 0; v < vecs; v++)
                 sum[r][v] = I_DOT_U8(sum[r][v], of_w[v], in);
         }
-        w += 4 * KERNEL_PANEL;
+        w += 4 * KERNEL_DOT_PANEL;
         x += x_step;
     }
 #pragma GCC unroll 12
     for (int r = 0; r < rows; r++)
-#pragma GCC unroll 4
+#pragma GCC unroll 2
         for (int v = 0; v < vecs; v++)
             I_STORE(y + (size_t)r * y_stride + (size_t)v * VEC_N, sum[r][v]);
 }
 
 static void body_tile_dot_u8(int32_t *y, size_t y_stride, const int8_t *x, const int32_t *offset,
-                             const uint8_t *w, size_t panel, size_t k, bool first)
+                             const uint8_t *w, size_t k, bool first)
 {
-    body_dot_u8(DOT_ROWS, 2, y, y_stride, x, 4, 4 * DOT_ROWS, offset, w, panel, k / 4, first);
-}
-
-static inline __attribute__((always_inline)) void
-body_few_dot_u8_of(const int vecs, size_t rows, int32_t *y, size_t y_stride, const int8_t *x,
-                   size_t x_stride, const int32_t *offset, const uint8_t *w, size_t w_vec,
-                   size_t fours)
-{
-#define ROWS(N)                                                                                    \
-    case N:                                                                                        \
-        body_dot_u8(N, vecs, y, y_stride, x, x_stride, 4, offset, w, w_vec, fours, true);          \
-        return
-    switch (rows) {
-        ROWS(1);
-        ROWS(2);
-        ROWS(3);
-        ROWS(4);
-        ROWS(5);
-        ROWS(6);
-        ROWS(7);
-        ROWS(8);
-        ROWS(9);
-        ROWS(10);
-        ROWS(11);
-    default:
-        body_dot_u8(DOT_ROWS, vecs, y, y_stride, x, x_stride, 4, offset, w, w_vec, fours, true);
-    }
-#undef ROWS
+    body_dot_u8(DOT_ROWS, y, y_stride, x, 4, 4 * DOT_ROWS, offset, w, k / 4, first);
 }
 
 static void body_few_dot_u8(int32_t *y, size_t y_stride, const int8_t *x, size_t x_stride,
                             const int32_t *offset, size_t m, const uint8_t *w, size_t panel,
                             size_t k, size_t from, size_t to)
 {
-    for (size_t p = from; p < to;) {
+#define ROWS(N)                                                                                    \
+    case N:                                                                                        \
+        body_dot_u8(N, out, y_stride, x, x_stride, 4, offset, at, k / 4, true);                    \
+        break
+    for (size_t p = from; p < to; p++) {
         const uint8_t *at = w + p * panel;
-        int32_t *out = y + (p - from) * KERNEL_PANEL;
-        if (m > 1 && to - p >= 2) {
-            body_few_dot_u8_of(2, m, out, y_stride, x, x_stride, offset, at, panel, k / 4);
-            p += 2;
-        } else {
-            body_few_dot_u8_of(1, m, out, y_stride, x, x_stride, offset, at, panel, k / 4);
-            p++;
+        int32_t *out = y + (p - from) * KERNEL_DOT_PANEL;
+        switch (m) {
+            ROWS(1);
+            ROWS(2);
+            ROWS(3);
+            ROWS(4);
+            ROWS(5);
+            ROWS(6);
+            ROWS(7);
+            ROWS(8);
+            ROWS(9);
+            ROWS(10);
+            ROWS(11);
+        default:
+            body_dot_u8(DOT_ROWS, out, y_stride, x, x_stride, 4, offset, at, k / 4, true);
         }
     }
+#undef ROWS
 }
 
 #define BODY_GEMM_U8 .tile_dot_u8 = body_tile_dot_u8, .few_dot_u8 = body_few_dot_u8

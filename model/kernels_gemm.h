@@ -16,8 +16,9 @@
 #include <stdint.h>
 
 enum {
-    KERNEL_PANEL = 16, /* columns of a panel */
-    KERNEL_GROUP = 32, /* k of one int4 scale */
+    KERNEL_PANEL = 16,     /* columns of a panel */
+    KERNEL_DOT_PANEL = 32, /* of one of PANELS_PAIRS and PANELS_U8 */
+    KERNEL_GROUP = 32,     /* k of one int4 scale */
     KERNEL_FEW = 12,
     KERNEL_TILE_ROWS = 12, /* the most of any CPU */
     KERNEL_TILE_WIDTH = 32,
@@ -67,14 +68,13 @@ typedef struct GemmKernels {
                    const uint16_t *scale, size_t groups, size_t from, size_t to);
 
     /* For CPUs that multiply neighbours of k in one instruction, NULL on others; weights as they
-     * are packed (PANELS_PAIRS, PANELS_U8), k a multiple of 2 or 4. Tiles: x is interleaved,
-     * [k / 2][tile_rows][2] bf16 or [k / 4][tile_rows][4] s8; the second panel's weights are
-     * `panel` elements behind the first's. offset [rows]: where the sums of s32 begin, -128 times
-     * the sum of a row's values. */
-    void (*tile_dot_bf16)(float *y, size_t y_stride, const uint16_t *x, const uint16_t *w,
-                          size_t panel, size_t k, bool first);
+     * are packed (PANELS_PAIRS, PANELS_U8), k a multiple of 2 or 4. Tiles are a panel wide; x is
+     * interleaved, [k / 2][tile_rows][2] bf16 or [k / 4][tile_rows][4] s8. offset [rows]: where the
+     * sums of s32 begin, -128 times the sum of a row's values. */
+    void (*tile_dot_bf16)(float *y, size_t y_stride, const uint16_t *x, const uint16_t *w, size_t k,
+                          bool first);
     void (*tile_dot_u8)(int32_t *y, size_t y_stride, const int8_t *x, const int32_t *offset,
-                        const uint8_t *w, size_t panel, size_t k, bool first);
+                        const uint8_t *w, size_t k, bool first);
     void (*few_dot_bf16)(float *y, size_t y_stride, const uint16_t *x, size_t x_stride, size_t m,
                          const uint16_t *w, size_t panel, size_t k, size_t from, size_t to);
     void (*few_dot_u8)(int32_t *y, size_t y_stride, const int8_t *x, size_t x_stride,

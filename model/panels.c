@@ -27,24 +27,25 @@ bool panels_init(Panels *p, PanelsKind kind, size_t n, size_t k, bool bias, void
     size_t multiple = kind == PANELS_Q4 ? G : kind == PANELS_U8 ? 4 : 2;
     if (n > SIZE_MAX / 64 || k > SIZE_MAX / 64)
         return false;
-    p->panels = (n + W - 1) / W;
+    p->width = kind == PANELS_PAIRS || kind == PANELS_U8 ? KERNEL_DOT_PANEL : KERNEL_PANEL;
+    p->panels = (n + p->width - 1) / p->width;
     p->steps = (k + multiple - 1) / multiple * multiple;
     const bool bytes = kind == PANELS_S8 || kind == PANELS_U8;
     const size_t one = kind == PANELS_F32           ? sizeof(float)
                        : bytes || kind == PANELS_Q4 ? 1
                                                     : sizeof(uint16_t);
     size_t values, at = 0;
-    p->panel = kind == PANELS_Q4 ? p->steps / 2 * W : p->steps * W;
+    p->panel = kind == PANELS_Q4 ? p->steps / 2 * p->width : p->steps * p->width;
     if (!mem_mul(p->panels, p->panel, &values) || !mem_mul(values, one, &values) ||
         !part(&at, values))
         return false;
     size_t scale = at;
-    if (bytes && !part(&at, p->panels * W * sizeof(float)))
+    if (bytes && !part(&at, p->panels * p->width * sizeof(float)))
         return false;
     if (kind == PANELS_Q4 && !part(&at, values / GROUP_BYTES * W * sizeof(uint16_t)))
         return false;
     size_t bias_at = at;
-    if (bias && !part(&at, p->panels * W * sizeof(float)))
+    if (bias && !part(&at, p->panels * p->width * sizeof(float)))
         return false;
     p->bytes = at;
     if (block) {
@@ -59,24 +60,24 @@ bool panels_init(Panels *p, PanelsKind kind, size_t n, size_t k, bool bias, void
     return true;
 }
 
-/* values [steps][16] -> bytes, `together` steps of a column side by side, `above` what they mean;
- * each column by its own scale. */
-static void pack_bytes(const float *values, size_t steps, size_t together, int above, void *out,
-                       float *scale)
+/* values [steps][width] -> bytes, `together` steps of a column side by side, `above` what they
+ * mean; each column by its own scale. */
+static void pack_bytes(const float *values, size_t steps, size_t width, size_t together, int above,
+                       void *out, float *scale)
 {
-    float factor[W];
-    for (size_t c = 0; c < W; c++) {
+    float factor[KERNEL_DOT_PANEL];
+    for (size_t c = 0; c < width; c++) {
         float largest = 0;
         for (size_t i = 0; i < steps; i++)
-            largest = fmaxf(largest, fabsf(values[i * W + c]));
+            largest = fmaxf(largest, fabsf(values[i * width + c]));
         scale[c] = largest / 127.0f;
         /* 1 / scale of subnormal numbers would overflow. */
         factor[c] = largest > 1e-30f ? 127.0f / largest : 0;
     }
     for (size_t i = 0; i < steps; i++)
-        for (size_t c = 0; c < W; c++)
-            ((uint8_t *)out)[(i / together * W + c) * together + i % together] =
-                (uint8_t)((int)rintf(values[i * W + c] * factor[c]) + above);
+        for (size_t c = 0; c < width; c++)
+            ((uint8_t *)out)[(i / together * width + c) * together + i % together] =
+                (uint8_t)((int)rintf(values[i * width + c] * factor[c]) + above);
 }
 
 /* x of -8..7, without branches, so that the compiler takes several columns at once. */
@@ -131,19 +132,21 @@ static void pack_q4(const float *values, uint8_t *out, uint16_t *scale)
 
 int panels_pack(const Panels *p, const void *rows, bool is_bf16, const float *bias)
 {
-    float *values = mem_new_aligned(p->steps, W * sizeof *values);
+    const size_t width = p->width;
+    float *values = mem_new_aligned(p->steps, width * sizeof *values);
     if (!values)
         return -ENOMEM;
     char *block = (char *)(uintptr_t)p->values;
     for (size_t i = 0; i < p->panels; i++) {
         /* To f32, k running outside. */
-        const size_t columns = p->n - i * W < W ? p->n - i * W : W, first = i * W * p->k;
-        if (columns < W || p->steps > p->k)
-            memset(values, 0, p->steps * W * sizeof *values);
+        const size_t columns = p->n - i * width < width ? p->n - i * width : width;
+        const size_t first = i * width * p->k;
+        if (columns < width || p->steps > p->k)
+            memset(values, 0, p->steps * width * sizeof *values);
         for (size_t j = 0; j < p->k; j++)
             for (size_t c = 0; c < columns; c++) {
                 const size_t at = first + c * p->k + j;
-                values[j * W + c] =
+                values[j * width + c] =
                     is_bf16 ? kernel_bf16(((const uint16_t *)rows)[at]) : ((const float *)rows)[at];
             }
         switch (p->kind) {
@@ -154,18 +157,18 @@ int panels_pack(const Panels *p, const void *rows, bool is_bf16, const float *bi
         case PANELS_PAIRS: {
             uint16_t *out = (uint16_t *)block + i * p->panel;
             for (size_t j = 0; j < p->steps; j += 2) {
-                uint16_t two[2 * W];
-                kernels()->f32_to_bf16(two, values + j * W, 2 * W);
-                for (size_t c = 0; c < 2 * W; c++)
-                    out[j * W + c % W * 2 + c / W] = two[c];
+                uint16_t two[2 * KERNEL_DOT_PANEL];
+                kernels()->f32_to_bf16(two, values + j * width, 2 * width);
+                for (size_t c = 0; c < 2 * width; c++)
+                    out[j * width + c % width * 2 + c / width] = two[c];
             }
             break;
         }
         case PANELS_S8:
         case PANELS_U8: {
             const bool fours = p->kind == PANELS_U8;
-            pack_bytes(values, p->steps, fours ? 4 : 2, fours ? 128 : 0, block + i * p->panel,
-                       (float *)(uintptr_t)p->scale + i * W);
+            pack_bytes(values, p->steps, width, fours ? 4 : 2, fours ? 128 : 0,
+                       block + i * p->panel, (float *)(uintptr_t)p->scale + i * width);
             break;
         }
         case PANELS_Q4:
@@ -180,7 +183,7 @@ int panels_pack(const Panels *p, const void *rows, bool is_bf16, const float *bi
     free(values);
     if (p->bias) {
         float *to = (float *)(uintptr_t)p->bias;
-        memset(to, 0, p->panels * W * sizeof *to);
+        memset(to, 0, p->panels * width * sizeof *to);
         memcpy(to, bias, p->n * sizeof *to);
     }
     return 0;
@@ -188,12 +191,12 @@ int panels_pack(const Panels *p, const void *rows, bool is_bf16, const float *bi
 
 void panels_row(const Panels *p, size_t i, float *out)
 {
-    const size_t c = i % W, first = i / W * p->panel;
+    const size_t width = p->width, c = i % width, first = i / width * p->panel;
     for (size_t j = 0; j < p->k; j++) {
-        const size_t pair = first + (j / 2 * W + c) * 2 + j % 2;
+        const size_t pair = first + (j / 2 * width + c) * 2 + j % 2;
         switch (p->kind) {
         case PANELS_F32:
-            out[j] = ((const float *)p->values)[first + j * W + c];
+            out[j] = ((const float *)p->values)[first + j * width + c];
             break;
         case PANELS_BF16:
         case PANELS_PAIRS:
@@ -203,9 +206,9 @@ void panels_row(const Panels *p, size_t i, float *out)
             out[j] = (float)((const int8_t *)p->values)[pair] * p->scale[i];
             break;
         case PANELS_U8:
-            out[j] =
-                (float)(((const uint8_t *)p->values)[first + (j / 4 * W + c) * 4 + j % 4] - 128) *
-                p->scale[i];
+            out[j] = (float)(((const uint8_t *)p->values)[first + (j / 4 * width + c) * 4 + j % 4] -
+                             128) *
+                     p->scale[i];
             break;
         case PANELS_Q4: {
             uint8_t both = ((const uint8_t *)p->values)[first + j / 8 * 4 * W + c * 4 + j % 4];

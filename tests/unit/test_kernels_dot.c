@@ -20,7 +20,7 @@ static const GemmKernels gemm_arrays = {BODY_GEMM_U8, BODY_GEMM_BF16};
 static const KernelTable kernels_arrays = {
     .name = "arrays of 16", .tile_pairs = body_tile_pairs, .gemm = &gemm_arrays};
 
-enum { R = DOT_ROWS, P = KERNEL_PANEL, PANELS = 7 };
+enum { R = DOT_ROWS, P = KERNEL_DOT_PANEL, PANELS = 4 };
 
 static size_t versions(const KernelTable *out[KERNEL_CPUS + 1])
 {
@@ -30,7 +30,7 @@ static size_t versions(const KernelTable *out[KERNEL_CPUS + 1])
         const KernelTable *table = kernels_of((KernelCpu)cpu);
         if (table && table->gemm->few_dot_u8) {
             assert_int_equal(table->gemm->tile_rows, R);
-            assert_int_equal(table->gemm->tile_width, 2 * P);
+            assert_int_equal(table->gemm->tile_width, P);
             out[n++] = table;
         }
     }
@@ -80,14 +80,14 @@ static void bytes_of(const KernelTable *table, size_t k, int extreme)
                 want[r][c] += x[r * k + i] * value;
         }
     const size_t half = k / 8 * 4;
-    for (size_t p = 0; p + 2 <= PANELS; p++) {
+    for (size_t p = 0; p < PANELS; p++) {
         const uint8_t *at = w + p * P * k;
         if (half)
-            kernel->tile_dot_u8(got[0], PANELS * P + 3, tiled, offset, at, P * k, half, true);
-        kernel->tile_dot_u8(got[0], PANELS * P + 3, tiled + half * R, offset, at + half * P, P * k,
+            kernel->tile_dot_u8(got[0], PANELS * P + 3, tiled, offset, at, half, true);
+        kernel->tile_dot_u8(got[0], PANELS * P + 3, tiled + half * R, offset, at + half * P,
                             k - half, half == 0);
         for (size_t r = 0; r < R; r++)
-            assert_memory_equal(got[r], want[r] + p * P, 2 * P * sizeof(int32_t));
+            assert_memory_equal(got[r], want[r] + p * P, P * sizeof(int32_t));
     }
     for (size_t m = 1; m <= KERNEL_FEW; m++)
         for (size_t from = 0; from < PANELS; from++) {
@@ -135,7 +135,7 @@ static void pairs_of(const KernelTable *table, size_t k)
 {
     const GemmKernels *kernel = table->gemm;
     uint16_t *x = room(R * k * 2), *tiled = room(R * k * 2), *w = room(PANELS * P * k * 2);
-    float want[R][PANELS * P], few[R][PANELS * P + 3], tile[R][2 * P + 1];
+    float want[R][PANELS * P], few[R][PANELS * P + 3], tile[R][P + 1];
     for (size_t r = 0; r < R; r++)
         for (size_t i = 0; i < k; i++)
             tiled[(i / 2 * R + r) * 2 + i % 2] = x[r * k + i] = half_of();
@@ -163,14 +163,13 @@ static void pairs_of(const KernelTable *table, size_t k)
         }
     }
     const size_t half = k / 4 * 2;
-    for (size_t p = 0; p + 2 <= PANELS; p++) {
+    for (size_t p = 0; p < PANELS; p++) {
         const uint16_t *at = w + p * P * k;
         if (half)
-            kernel->tile_dot_bf16(tile[0], 2 * P + 1, tiled, at, P * k, half, true);
-        kernel->tile_dot_bf16(tile[0], 2 * P + 1, tiled + half * R, at + half * P, P * k, k - half,
-                              half == 0);
+            kernel->tile_dot_bf16(tile[0], P + 1, tiled, at, half, true);
+        kernel->tile_dot_bf16(tile[0], P + 1, tiled + half * R, at + half * P, k - half, half == 0);
         for (size_t r = 0; r < R; r++)
-            assert_memory_equal(tile[r], few[r] + p * P, 2 * P * sizeof(float));
+            assert_memory_equal(tile[r], few[r] + p * P, P * sizeof(float));
     }
     free(x);
     free(tiled);

@@ -434,9 +434,10 @@ static void test_panels(void **user)
                         for (size_t j = from; j < to; j++)
                             largest = fmaxf(largest, fabsf(rows[r * k + j]));
                         float bound =
-                            kind == PANELS_F32    ? 0
-                            : kind == PANELS_BF16 ? fabsf(rows[r * k + i]) / 256
-                            : kind == PANELS_S8
+                            kind == PANELS_F32 ? 0
+                            : kind == PANELS_BF16 || kind == PANELS_PAIRS
+                                ? fabsf(rows[r * k + i]) / 256
+                            : kind == PANELS_S8 || kind == PANELS_U8
                                 ? largest * 0.501f / 127
                                 : largest / 6; /* the largest may be cut, and the scale is bf16 */
                         if (!(fabsf(row[i] - rows[r * k + i]) <= bound))
