@@ -33,7 +33,8 @@ static int64_t floor_div(int64_t a, int64_t b)
 
 void clock_format_utc(int64_t utc_us, char text[CLOCK_UTC_TEXT_BYTES])
 {
-    int64_t ms = floor_div(utc_us, 1000) + (utc_us - floor_div(utc_us, 1000) * 1000 >= 500);
+    int64_t rest = utc_us % 1000;
+    int64_t ms = floor_div(utc_us, 1000) + ((rest < 0 ? rest + 1000 : rest) >= 500);
     int64_t s = floor_div(ms, 1000);
     struct tm tm;
     time_t t = (time_t)s;

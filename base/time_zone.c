@@ -20,8 +20,9 @@ enum {
     HEADER_BYTES = 44
 };
 
-/* Beyond this many seconds from 1970 a time is taken as this: no sum overflows. */
-#define LIMIT_S (INT64_C(1) << 45)
+/* Beyond this many seconds from 1970 a time is taken as this: no sum overflows, nor does it in
+ * microseconds. */
+#define LIMIT_S (INT64_C(1) << 43)
 
 /* When summer time begins or ends, by a POSIX rule. */
 typedef struct Change {
