@@ -21,7 +21,7 @@ for name in "${names[@]}"; do
 done
 launcher=()
 if command -v ccache >/dev/null; then launcher=(-DCMAKE_C_COMPILER_LAUNCHER=ccache); fi
-cmake -S . -B "$build" -G Ninja -DCMAKE_C_FLAGS_RELEASE="-O1 -g1" -DWHEN_ASAN=ON -DWHEN_UBSAN=ON -DWHEN_FUZZ=ON \
+cmake -S . -B "$build" -G Ninja -DWHEN_ASAN=ON -DWHEN_UBSAN=ON -DWHEN_FUZZ=ON \
     "${launcher[@]}" >/dev/null
 ninja -C "$build" --quiet "${targets[@]}"
 cd "$build/tests"
