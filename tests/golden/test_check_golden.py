@@ -51,6 +51,11 @@ class CheckGolden(unittest.TestCase):
         self.assertIn("not in this directory", self.row(self.run_set(0, "06", "01"), "06_vit"))
         self.run_set(1, "06")  # nothing was compared
 
+    def test_empty_stage(self):
+        shutil.rmtree(self.path("06_vit"))
+        os.mkdir(self.path("06_vit"))
+        self.assertIn("FAIL", self.row(self.run_set(1, "06", "04"), "06 vit windows"))
+
     def test_wrong_values(self):
         for stage, row, parts in (
                 ("04", "04 mrope", ("04_mrope", "position_ids_i32.npy")),
