@@ -69,7 +69,8 @@ static void pack_bytes(const float *values, size_t steps, size_t width, size_t t
     for (size_t c = 0; c < width; c++) {
         float largest = 0;
         for (size_t i = 0; i < steps; i++)
-            largest = fmaxf(largest, fabsf(values[i * width + c]));
+            if (fabsf(values[i * width + c]) > largest)
+                largest = fabsf(values[i * width + c]);
         scale[c] = largest / 127.0f;
         /* 1 / scale of subnormal numbers would overflow. */
         factor[c] = largest > 1e-30f ? 127.0f / largest : 0;
