@@ -43,7 +43,7 @@ typedef struct CameraConfig {
     int64_t start_utc_us; /* `start:` of a file, 0: none */
     int64_t start_utc_err_us;
     char *time_zone; /* of times in the names of files, or NULL: see time_zone.h */
-    bool record; /* default: true for streams, false for files */
+    bool record;     /* default: true for streams, false for files */
     int64_t segment_us;
     uint64_t keep_bytes;
     int64_t keep_for_us; /* 0: by size alone */

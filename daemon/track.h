@@ -18,8 +18,9 @@ typedef struct Track {
     int64_t covered_us; /* up to here windows were handed to the scheduler, or the ledger speaks */
     int64_t marked_us;  /* end of its newest mark in the ledger by this feed; 0: none */
     int64_t seen_us;    /* end of the last window that the segmenter saw; 0: none */
-    int64_t settled_us; /* up to here of it nothing is looked at again, unless the clock goes back */
-    int64_t run_us;     /* begin of the first one that it saw without a hole since */
+    int64_t
+        settled_us; /* up to here of it nothing is looked at again, unless the clock goes back */
+    int64_t run_us; /* begin of the first one that it saw without a hole since */
     uint64_t first_number; /* of the ids of events since then */
     /* files */
     int64_t settled_pts_us; /* examined up to here */
