@@ -557,6 +557,9 @@ class TestDaemon(Helpers, unittest.TestCase):
             self.assertEqual(error.exit_code, code, text)
             self.assertIn(text, error.text)
         self.assertEqual(w.status().bad_messages, 3)
+        # A field that a later version has (number 999) is passed over.
+        later = request(version=1, status=query_pb2.StatusRequest()).SerializeToString() + b"\xba\x3e\x05later"
+        self.assertTrue(w.ask_raw(later)[0].status.daemon_id)
 
     def test_bad_worker_messages(self):
         """A worker that talks nonsense harms nobody."""

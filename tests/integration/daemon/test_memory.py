@@ -306,6 +306,17 @@ class TestMemory(test_daemon.Helpers, unittest.TestCase):
         self.assertEqual(refused.responses[-1].error.exit_code, 75)
         for asking in askings:
             asking.close()
+        # Of one connection four, and room for others.
+        w.wait(lambda: not w.worker("archive/yard") or w.worker("archive/yard").count("stop"), "their questions end")
+        greedy = Asking(w, request_id=100, ask=query_pb2.AskRequest(question="when does dog 0 run?", mode=1))
+        for n in range(1, 5):
+            greedy.send(request_id=100 + n, ask=query_pb2.AskRequest(question=f"when does dog {n} run?", mode=1))
+        greedy.id = 104
+        w.wait(greedy.finished, "the fifth is refused")
+        self.assertEqual(greedy.responses[-1].error.exit_code, 75)
+        other = self.deep()
+        w.wait(other.read, "somebody else's is looked into")
+        self.assertFalse(other.responses[0].HasField("error"))
 
     def test_auto(self):
         w = self.world
