@@ -28,132 +28,60 @@ static double now_s(void)
 /* Keeps results alive. */
 static _Atomic uint32_t sink;
 
-__attribute__((target("avx2,fma"))) static void f32_avx2(void *user, size_t item, int thread)
-{
-    (void)user;
-    (void)item;
-    (void)thread;
-    __m256 sum[CHAINS], x = _mm256_set1_ps(0.999f), y = _mm256_set1_ps(0.001f);
-#pragma GCC unroll 10
-    for (int c = 0; c < CHAINS; c++)
-        sum[c] = _mm256_set1_ps((float)c);
-    for (int i = 0; i < ROUNDS; i++)
-#pragma GCC unroll 10
-        for (int c = 0; c < CHAINS; c++) {
-            sum[c] = _mm256_fmadd_ps(sum[c], x, y);
-            __asm__ volatile("" : "+x"(sum[c])); /* each is done, and by itself */
-        }
-#pragma GCC unroll 10 /* or the sums live in memory */
-    for (int c = 0; c < CHAINS; c++)
-        sink += (uint32_t)_mm256_cvtss_f32(sum[c]);
-}
+/* NAME: CHAINS sums of TYPE, begun with SET(chain), each made STEP(sum) ROUNDS times, and a lane of
+ * each taken by LANE(sum). REGISTER: a class of the compiler's; each step is done, and by itself.
+ */
+#define LOOP(NAME, TARGET, TYPE, REGISTER, SET, STEP, LANE)                                        \
+    __attribute__((target(TARGET))) static void NAME(void *user, size_t item, int thread)          \
+    {                                                                                              \
+        (void)user;                                                                                \
+        (void)item;                                                                                \
+        (void)thread;                                                                              \
+        TYPE sum[CHAINS];                                                                          \
+        _Pragma("GCC unroll 10") for (int c = 0; c < CHAINS; c++) sum[c] = SET(c);                 \
+        for (int i = 0; i < ROUNDS; i++)                                                           \
+            _Pragma("GCC unroll 10") for (int c = 0; c < CHAINS; c++)                              \
+            {                                                                                      \
+                sum[c] = STEP(sum[c]);                                                             \
+                __asm__ volatile("" : "+" REGISTER(sum[c]));                                       \
+            }                                                                                      \
+        /* Unrolled, or the sums live in memory. */                                                \
+        _Pragma("GCC unroll 10") for (int c = 0; c < CHAINS; c++) sink += (uint32_t)LANE(sum[c]);  \
+    }
 
-__attribute__((target("avx2,fma"))) static void s16_avx2(void *user, size_t item, int thread)
-{
-    (void)user;
-    (void)item;
-    (void)thread;
-    __m256i sum[CHAINS], x = _mm256_set1_epi16(3), y = _mm256_set1_epi16(-5);
-#pragma GCC unroll 10
-    for (int c = 0; c < CHAINS; c++)
-        sum[c] = _mm256_set1_epi32(c);
-    for (int i = 0; i < ROUNDS; i++)
-#pragma GCC unroll 10
-        for (int c = 0; c < CHAINS; c++) {
-            __asm__ volatile("" : "+x"(x));
-            sum[c] = _mm256_add_epi32(sum[c], _mm256_madd_epi16(x, y));
-            __asm__ volatile("" : "+x"(sum[c]));
-        }
-#pragma GCC unroll 10 /* or the sums live in memory */
-    for (int c = 0; c < CHAINS; c++)
-        sink += (uint32_t)_mm256_extract_epi32(sum[c], 0);
-}
+#define SET_PS8(c)    _mm256_set1_ps((float)(c))
+#define STEP_F32_8(s) _mm256_fmadd_ps(s, _mm256_set1_ps(0.999f), _mm256_set1_ps(0.001f))
+LOOP(f32_avx2, "avx2,fma", __m256, "x", SET_PS8, STEP_F32_8, _mm256_cvtss_f32)
 
-__attribute__((target("avx512f,avx512bw"))) static void f32_avx512(void *user, size_t item,
-                                                                   int thread)
-{
-    (void)user;
-    (void)item;
-    (void)thread;
-    __m512 sum[CHAINS], x = _mm512_set1_ps(0.999f), y = _mm512_set1_ps(0.001f);
-#pragma GCC unroll 10
-    for (int c = 0; c < CHAINS; c++)
-        sum[c] = _mm512_set1_ps((float)c);
-    for (int i = 0; i < ROUNDS; i++)
-#pragma GCC unroll 10
-        for (int c = 0; c < CHAINS; c++) {
-            sum[c] = _mm512_fmadd_ps(sum[c], x, y);
-            __asm__ volatile("" : "+v"(sum[c]));
-        }
-#pragma GCC unroll 10 /* or the sums live in memory */
-    for (int c = 0; c < CHAINS; c++)
-        sink += (uint32_t)_mm512_cvtss_f32(sum[c]);
-}
+#define LANE_I8(s) _mm_extract_epi32(_mm256_castsi256_si128(s), 0)
+/* The factor is one that the compiler cannot know: else it makes the product once. */
+#define STEP_S16_8(s)                                                                              \
+    ({                                                                                             \
+        __m256i factor = _mm256_set1_epi16(3);                                                     \
+        __asm__ volatile("" : "+x"(factor));                                                       \
+        _mm256_add_epi32(s, _mm256_madd_epi16(factor, _mm256_set1_epi16(-5)));                     \
+    })
+LOOP(s16_avx2, "avx2,fma", __m256i, "x", _mm256_set1_epi32, STEP_S16_8, LANE_I8)
 
-__attribute__((target("avx512f,avx512bw"))) static void s16_avx512(void *user, size_t item,
-                                                                   int thread)
-{
-    (void)user;
-    (void)item;
-    (void)thread;
-    __m512i sum[CHAINS], x = _mm512_set1_epi16(3), y = _mm512_set1_epi16(-5);
-#pragma GCC unroll 10
-    for (int c = 0; c < CHAINS; c++)
-        sum[c] = _mm512_set1_epi32(c);
-    for (int i = 0; i < ROUNDS; i++)
-#pragma GCC unroll 10
-        for (int c = 0; c < CHAINS; c++) {
-            __asm__ volatile("" : "+v"(x));
-            sum[c] = _mm512_add_epi32(sum[c], _mm512_madd_epi16(x, y));
-            __asm__ volatile("" : "+v"(sum[c]));
-        }
-#pragma GCC unroll 10 /* or the sums live in memory */
-    for (int c = 0; c < CHAINS; c++)
-        sink += (uint32_t)_mm_extract_epi32(_mm512_castsi512_si128(sum[c]), 0);
-}
+#define SET_PS16(c)    _mm512_set1_ps((float)(c))
+#define STEP_F32_16(s) _mm512_fmadd_ps(s, _mm512_set1_ps(0.999f), _mm512_set1_ps(0.001f))
+LOOP(f32_avx512, "avx512f,avx512bw", __m512, "v", SET_PS16, STEP_F32_16, _mm512_cvtss_f32)
 
-__attribute__((target("avx512f,avx512bf16"))) static void bf16_avx512(void *user, size_t item,
-                                                                      int thread)
-{
-    (void)user;
-    (void)item;
-    (void)thread;
-    __m512 sum[CHAINS];
-    __m512bh x = (__m512bh)_mm512_set1_epi16(0x3F7F), y = (__m512bh)_mm512_set1_epi16(0x3A80);
-#pragma GCC unroll 10
-    for (int c = 0; c < CHAINS; c++)
-        sum[c] = _mm512_set1_ps((float)c);
-    for (int i = 0; i < ROUNDS; i++)
-#pragma GCC unroll 10
-        for (int c = 0; c < CHAINS; c++) {
-            sum[c] = _mm512_dpbf16_ps(sum[c], x, y);
-            __asm__ volatile("" : "+v"(sum[c]));
-        }
-#pragma GCC unroll 10 /* or the sums live in memory */
-    for (int c = 0; c < CHAINS; c++)
-        sink += (uint32_t)_mm512_cvtss_f32(sum[c]);
-}
+#define LANE_I16(s) _mm_extract_epi32(_mm512_castsi512_si128(s), 0)
+#define STEP_S16_16(s)                                                                             \
+    ({                                                                                             \
+        __m512i factor = _mm512_set1_epi16(3);                                                     \
+        __asm__ volatile("" : "+v"(factor));                                                       \
+        _mm512_add_epi32(s, _mm512_madd_epi16(factor, _mm512_set1_epi16(-5)));                     \
+    })
+LOOP(s16_avx512, "avx512f,avx512bw", __m512i, "v", _mm512_set1_epi32, STEP_S16_16, LANE_I16)
 
-__attribute__((target("avx512f,avx512vnni"))) static void s8_avx512(void *user, size_t item,
-                                                                    int thread)
-{
-    (void)user;
-    (void)item;
-    (void)thread;
-    __m512i sum[CHAINS], x = _mm512_set1_epi8(3), y = _mm512_set1_epi8(-5);
-#pragma GCC unroll 10
-    for (int c = 0; c < CHAINS; c++)
-        sum[c] = _mm512_set1_epi32(c);
-    for (int i = 0; i < ROUNDS; i++)
-#pragma GCC unroll 10
-        for (int c = 0; c < CHAINS; c++) {
-            sum[c] = _mm512_dpbusd_epi32(sum[c], x, y);
-            __asm__ volatile("" : "+v"(sum[c]));
-        }
-#pragma GCC unroll 10 /* or the sums live in memory */
-    for (int c = 0; c < CHAINS; c++)
-        sink += (uint32_t)_mm_extract_epi32(_mm512_castsi512_si128(sum[c]), 0);
-}
+#define STEP_BF16_16(s)                                                                            \
+    _mm512_dpbf16_ps(s, (__m512bh)_mm512_set1_epi16(0x3F7F), (__m512bh)_mm512_set1_epi16(0x3A80))
+LOOP(bf16_avx512, "avx512f,avx512bf16", __m512, "v", SET_PS16, STEP_BF16_16, _mm512_cvtss_f32)
+
+#define STEP_S8_16(s) _mm512_dpbusd_epi32(s, _mm512_set1_epi8(3), _mm512_set1_epi8(-5))
+LOOP(s8_avx512, "avx512f,avx512vnni", __m512i, "v", _mm512_set1_epi32, STEP_S8_16, LANE_I16)
 
 __attribute__((target("avx2"))) static void read_item(void *user, size_t item, int thread)
 {

@@ -322,8 +322,8 @@ static void test_block(void **state)
         assert_int_equal(pool_new(1, &pool), 0);
         assert_int_equal(gemm_new(pool, &gemm), 0);
         for (int again = 0; again < 2; again++) {
-            assert_int_equal(gemm_weight_new((GemmDtype)dtype, GEMM_PANELS, &source, block, &weight),
-                             0);
+            assert_int_equal(
+                gemm_weight_new((GemmDtype)dtype, GEMM_PANELS, &source, block, &weight), 0);
             assert_int_equal(gemm_weight_bytes(weight), bytes);
             assert_int_equal(gemm_run(gemm, weight, in.x, in.m, again ? in.y : first), 0);
             gemm_weight_free(weight);
