@@ -14,7 +14,7 @@
 #include <string.h>
 
 /* Patches worked on at once: bounds the buffers, keeps the products large. */
-enum { PIECE_PATCHES = 4096 };
+enum { PIECE_PATCHES = 2048 };
 
 typedef struct Block {
     float *norm1, *norm2;
