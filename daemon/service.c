@@ -6,7 +6,7 @@
 #include "base/mem.h"
 #include "daemon/answer_list.h"
 #include "daemon/peers.h"
-#include "daemon/publisher.h"
+#include "daemon/replays.h"
 #include "daemon/requests.h"
 
 #include <errno.h>
@@ -17,16 +17,6 @@
 
 #define REQUESTS_A_TURN 64
 
-/* A replay that is on its way to a client. */
-typedef struct Replay {
-    uint8_t id[WIRE_MAX_ID_BYTES];
-    size_t id_bytes;
-    uint64_t request_id;
-    uint64_t after;         /* sequence number: sent so far */
-    When__Request *request; /* owns the names of the filter */
-    int64_t stuck_us;       /* since when its client has not read what it has; 0: it has */
-} Replay;
-
 struct Service {
     void *socket;
     Index *index;
@@ -35,8 +25,7 @@ struct Service {
     Outbox *outbox;
     int64_t now_us; /* of this turn of the loop */
     WireMessage message;
-    Replay replays[SERVICE_MAX_REPLAYS];
-    size_t n_replays;
+    Replays *replays;
     uint64_t bad_messages, dropped_clients;
 };
 
@@ -49,7 +38,7 @@ int service_open(void *zmq, const char *endpoint, Index *index, const ServiceHoo
         error_set(err, ENOMEM, EX_OSERR, "no memory for the query socket");
         return -ENOMEM;
     }
-    if (!(s->outbox = outbox_new(s->socket))) {
+    if (!(s->outbox = outbox_new(s->socket)) || !(s->replays = replays_new(s, index, s->outbox))) {
         service_free(s);
         return error_set(err, ENOMEM, EX_OSERR, "no memory for the query socket");
     }
@@ -71,8 +60,7 @@ void service_free(Service *s)
 {
     if (!s)
         return;
-    for (size_t i = 0; i < s->n_replays; i++)
-        when__request__free_unpacked(s->replays[i].request, NULL);
+    replays_free(s->replays);
     wire_message_deinit(&s->message);
     outbox_free(s->outbox);
     if (s->socket)
@@ -207,6 +195,17 @@ static ServiceClient client_of(const Service *s, const When__Request *request)
     ServiceClient client = {.id_bytes = s->message.id_bytes, .request_id = request->request_id};
     memcpy(client.id, s->message.id, s->message.id_bytes);
     return client;
+}
+
+/* true: the request is owned by the replay now. */
+static bool begin_replay(Service *s, When__Request *request)
+{
+    const When__ReplayRequest *replay = request->replay;
+    if (!check_names(s, request, replay->cameras, replay->n_cameras, replay->watches,
+                     replay->n_watches))
+        return false;
+    ServiceClient client = client_of(s, request);
+    return replays_begin(s->replays, &client, request);
 }
 
 static void handle_change(Service *s, const When__Request *request)
@@ -386,119 +385,6 @@ static void handle_media(Service *s, const When__Request *request)
     s->hooks.media(&client, request, s->hooks.context);
 }
 
-/* --- replays --- */
-
-/* true: the request is owned by the replay now. */
-static bool begin_replay(Service *s, When__Request *request)
-{
-    const When__ReplayRequest *replay = request->replay;
-    if (!check_names(s, request, replay->cameras, replay->n_cameras, replay->watches,
-                     replay->n_watches))
-        return false;
-    uint64_t last = index_last_sequence(s->index);
-    if (replay->after_sequence > last) {
-        char text[160];
-        snprintf(text, sizeof text,
-                 "sequence %" PRIu64 " is beyond the last one, %" PRIu64
-                 ": it is of another daemon (compare daemon_id); ask after 0",
-                 replay->after_sequence, last);
-        answer_error(s, request, EX_DATAERR, text);
-        return false;
-    }
-    if (s->n_replays == SERVICE_MAX_REPLAYS) {
-        answer_error(s, request, EX_TEMPFAIL, "too many replays at the same time: try again");
-        return false;
-    }
-    Replay *r = &s->replays[s->n_replays++];
-    *r = (Replay){.id_bytes = s->message.id_bytes,
-                  .request_id = request->request_id,
-                  .after = replay->after_sequence,
-                  .request = request};
-    memcpy(r->id, s->message.id, s->message.id_bytes);
-    return true;
-}
-
-/* A replay waits for its client: 0, or 1 when that took too long. */
-static int wait_for_reader(Service *s, Replay *replay, int r)
-{
-    if (replay->stuck_us == 0)
-        replay->stuck_us = s->now_us;
-    if (r == -EAGAIN && s->now_us - replay->stuck_us < OUTBOX_PATIENCE_US)
-        return 0;
-    s->dropped_clients++;
-    log_warn("service", "a client did not take its replay (%s): dropped=%" PRIu64, strerror(-r),
-             s->dropped_clients);
-    return 1;
-}
-
-/* Sends the next batch. 0: go on later, 1: over. */
-static int step_replay(Service *s, Replay *replay)
-{
-    if (outbox_waits_for(s->outbox, replay->id, replay->id_bytes))
-        return wait_for_reader(s, replay, -EAGAIN);
-    const When__ReplayRequest *request = replay->request->replay;
-    IndexFilter filter = make_filter(request->cameras, request->n_cameras, request->watches,
-                                     request->n_watches, 0, 0, SERVICE_REPLAY_BATCH);
-    AnswerList list = {0};
-    Error err = {0};
-    int r = index_replay(s->index, replay->after, &filter, answer_list_add_event, &list, &err);
-    if (r >= 0)
-        r = answer_list_fill(&list);
-    When__ReplayResponse body = WHEN__REPLAY_RESPONSE__INIT;
-    When__EventMessage messages[SERVICE_REPLAY_BATCH], *pointers[SERVICE_REPLAY_BATCH];
-    size_t n = list.n_events < SERVICE_REPLAY_BATCH ? list.n_events : SERVICE_REPLAY_BATCH;
-    bool last = n < SERVICE_REPLAY_BATCH;
-    for (size_t i = 0; i < n; i++) {
-        when__event_message__init(&messages[i]);
-        messages[i].version = WIRE_VERSION;
-        messages[i].daemon_id = (char *)index_daemon_id(s->index);
-        messages[i].sequence = list.events[i].sequence;
-        messages[i].committed_us = list.events[i].committed_us;
-        messages[i].event = list.event_messages[i];
-        pointers[i] = &messages[i];
-    }
-    uint64_t reached = last ? index_last_sequence(s->index) : list.events[n - 1].sequence;
-    body.n_messages = n;
-    body.messages = pointers;
-    body.last_sequence = reached;
-    if (r >= 0)
-        r = index_forgotten(s->index, &body.forgotten_sequence, &err);
-    body.daemon_id = (char *)index_daemon_id(s->index);
-    When__Response response = WHEN__RESPONSE__INIT;
-    response.body_case = WHEN__RESPONSE__BODY_REPLAY;
-    response.replay = &body;
-    When__ErrorResponse fault = WHEN__ERROR_RESPONSE__INIT;
-    if (r < 0) {
-        fault.exit_code = err.exit_code ? err.exit_code : EX_OSERR;
-        fault.text = err.text[0] ? err.text : (char *)"no memory";
-        response.body_case = WHEN__RESPONSE__BODY_ERROR;
-        response.error = &fault;
-        last = true;
-    }
-    int sent = respond(s, replay->id, replay->id_bytes, replay->request_id, last, &response);
-    answer_list_deinit(&list);
-    if (sent == 0) {
-        replay->after = reached;
-        replay->stuck_us = 0;
-        return last;
-    }
-    return wait_for_reader(s, replay, sent);
-}
-
-static bool run_replays(Service *s)
-{
-    bool more = false;
-    for (size_t i = s->n_replays; i-- > 0;) {
-        if (step_replay(s, &s->replays[i]) == 0) {
-            more = more || s->replays[i].stuck_us == 0;
-            continue;
-        }
-        when__request__free_unpacked(s->replays[i].request, NULL);
-        s->replays[i] = s->replays[--s->n_replays];
-    }
-    return more;
-}
-
 /* --- requests --- */
 
 static void handle(Service *s)
@@ -584,6 +470,6 @@ bool service_run(Service *s, int64_t now_us)
             handle(s);
         wire_message_clear(&s->message);
     }
-    bool more = run_replays(s);
+    bool more = replays_run(s->replays, now_us);
     return more || r == 0 || r == WIRE_REFUSED;
 }

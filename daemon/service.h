@@ -1,8 +1,7 @@
 /*
  * Service: the ROUTER socket that answers clients (proto/query.proto). One request, one or more
  * responses; sends never wait: what a client does not take at once lies in the outbox (outbox.h),
- * within bounds. Replays go out a batch a turn of the loop, so that a long one delays nothing, and
- * go on when the client has read.
+ * within bounds.
  */
 #ifndef WHEN_DAEMON_SERVICE_H
 #define WHEN_DAEMON_SERVICE_H
@@ -17,9 +16,7 @@ enum {
     SERVICE_MAX_QUESTION_BYTES = 8192,
     SERVICE_MAX_NAMES = 64,    /* cameras or watches named in one request */
     SERVICE_MAX_EVENTS = 1000, /* in one response */
-    SERVICE_MAX_SPANS = 1000,  /* in one response: the newest; sums count all */
-    SERVICE_MAX_REPLAYS = 32,  /* at the same time */
-    SERVICE_REPLAY_BATCH = 256
+    SERVICE_MAX_SPANS = 1000   /* in one response: the newest; sums count all */
 };
 
 /* Whom an answer that comes later goes to. */

@@ -224,12 +224,15 @@ class TestMemory(test_daemon.Helpers, unittest.TestCase):
         self.assertFalse(silent.socket.poll(0))
         for n in range(400):  # 150 MB of answers
             silent.send(request_id=100 + n, ask=query_pb2.AskRequest(question=DOG))
+            if n % 20 == 0:
+                silent.send(request_id=1000 + n, replay=query_pb2.ReplayRequest())
         other = self.deep(question="When does a dog sleep?")
         self.serve_archive("archive/yard")
         self.serve_archive("archive/yard", 2)
         self.assertEqual(other.answer().coverage[0].examined_us, 40 * S)
         for _ in range(20):
             self.assertEqual(len(w.ask(ask=query_pb2.AskRequest(question=DOG))[0].ask.events), 1000)
+            self.assertEqual([m.sequence for m in w.replay(last)[0]][:1000], list(range(last + 1, last + 1001)))
         self.assertLess(memory() - before, 32 << 20)
         w.wait(lambda: "did not take its answers" in w.logged(), "it is given up")
         self.assertEqual(len(w.ask(ask=query_pb2.AskRequest(question=DOG))[0].ask.former_watches), 1)
