@@ -65,4 +65,4 @@ class Test(test_sources.Streams):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    unittest.main(verbosity=2)  # says why it is skipped
