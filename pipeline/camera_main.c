@@ -8,13 +8,14 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
-enum { WAIT_MS = 200, MAX_CELL_PX = 4096 };
+enum { WAIT_MS = 200, MAX_CELL_PX = 4096, ARENAS = 2 };
 
 static int usage(void)
 {
@@ -77,6 +78,9 @@ int main(int argc, char **argv)
     if (!endpoint || !id || optind != argc)
         return usage();
     log_init("whend-camera", level);
+    /* GStreamer's threads come and go with each connection. In an arena each the heap would settle
+     * 7 MB higher after some tens of them, though nothing is lost. */
+    mallopt(M_ARENA_MAX, ARENAS);
     /* Dies with whend. If that died before this call, nobody would ever say so. */
     pid_t parent = getppid();
     camera_link_catch_signals();

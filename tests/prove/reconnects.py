@@ -22,7 +22,7 @@ import test_sources  # noqa: E402
 import worker  # noqa: E402
 
 LOGIN = ("--user", "eve", "--password", test_sources.SECRET, "--auth", "digest")
-GROWTH_KIB = 2048  # of resident memory that is no leak: the heap's own ups and downs
+GROWTH_KIB = 1024  # of resident memory that is no leak: the heap's own ups and downs
 
 
 def build():
