@@ -38,6 +38,14 @@ Outbox *outbox_new(void *socket)
     return o;
 }
 
+/* ZeroMQ hears that a client has read once a millisecond at most, unless it is asked. */
+static void hear_of_room(Outbox *o)
+{
+    int events;
+    size_t bytes = sizeof events;
+    zmq_getsockopt(o->socket, ZMQ_EVENTS, &events, &bytes);
+}
+
 /* Its first letter, which was handed over or is not wanted any more. */
 static void drop_first(Outbox *o, Reader *reader)
 {
@@ -125,6 +133,10 @@ int outbox_send(Outbox *o, const uint8_t *id, size_t id_bytes, const ProtobufCMe
         return r;
     Reader *reader = find(o, id, id_bytes);
     r = reader ? -EAGAIN : wire_send_packed(o->socket, id, id_bytes, &body);
+    if (r == -EAGAIN && !reader) {
+        hear_of_room(o);
+        r = wire_send_packed(o->socket, id, id_bytes, &body);
+    }
     if (r == -EAGAIN)
         r = keep(o, reader, id, id_bytes, &body, now_us);
     zmq_msg_close(&body); /* empty when it was taken over */
@@ -154,6 +166,8 @@ static bool serve(Outbox *o, Reader *reader, int64_t now_us)
 
 void outbox_run(Outbox *o, int64_t now_us)
 {
+    if (o->readers)
+        hear_of_room(o);
     for (Reader **at = &o->readers; *at;) {
         if (serve(o, *at, now_us))
             remove_reader(o, at);

@@ -12,7 +12,7 @@
 #include <stdbool.h>
 
 enum {
-    OUTBOX_QUEUE = 8,              /* messages of ZeroMQ's own queue to a client */
+    OUTBOX_QUEUE = 16,             /* messages of ZeroMQ's own queue to a client */
     OUTBOX_CLIENT_BYTES = 4 << 20, /* that wait for one client */
     OUTBOX_MAX_BYTES = 64 << 20,   /* ... and for all together */
     OUTBOX_LETTER_BYTES = 256,     /* what each message counts beyond its length */

@@ -469,6 +469,7 @@ bool service_run(Service *s, int64_t now_us)
         else
             handle(s);
         wire_message_clear(&s->message);
+        outbox_run(s->outbox, now_us); /* one who asks fast and reads is given as fast */
     }
     bool more = replays_run(s->replays, now_us);
     return more || r == 0 || r == WIRE_REFUSED;

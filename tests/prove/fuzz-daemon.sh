@@ -1,11 +1,11 @@
 #!/bin/bash
 # What comes from outside and is damaged: messages, whend.yaml, stretches of time, each for five minutes under the address and
 # undefined behaviour sanitizers; then 100000 malformed messages to a live whend.
-#   ./run prove fuzz-daemon [--short]     (ten seconds each, 10000 messages)
+#   ./run prove fuzz-daemon [--short]     (ten seconds each, 30000 messages)
 set -euo pipefail
 seconds=300 messages=100000
 case ${1:-} in
---short) seconds=10 messages=10000 ;;
+--short) seconds=10 messages=30000 ;;
 '') ;;
 *) echo "usage: ./run prove fuzz-daemon [--short]" >&2; exit 64 ;;
 esac

@@ -453,7 +453,7 @@ class TestOperation(unittest.TestCase):
         return refused
 
     def test_malformed_messages(self):
-        self.nonsense(int(os.environ.get("WHEN_MALFORMED", "10000")))
+        self.nonsense(int(os.environ.get("WHEN_MALFORMED", "30000")))
 
 
 if __name__ == "__main__":
