@@ -3,7 +3,7 @@
 # A goal line for each; what was found is printed, and lies in build/sanitizers/KIND/Testing/Temporary/LastTest.log.
 #   ./run prove sanitizers [--short] [address|thread]...      --short: of address, only unit tests and golden vectors
 # Two tests that limit the address space skip themselves (a sanitized program needs more than they allow). What libraries keep until
-# the end is named in tests/prove/leaks.txt. GStreamer's threads take locks that the thread sanitizer cannot see: the camera worker
+# the end is named in tests/prove/leaks.txt, what libzmq hands over between threads in races.txt. GStreamer's threads take locks that the thread sanitizer cannot see: the camera worker
 # is not among its tests; whend itself has one thread.
 set -euo pipefail
 short=0
@@ -20,6 +20,7 @@ launcher=()
 if command -v ccache >/dev/null; then launcher=(-DCMAKE_C_COMPILER_LAUNCHER=ccache); fi
 export LSAN_OPTIONS=suppressions=$PWD/tests/prove/leaks.txt:print_suppressions=0
 export UBSAN_OPTIONS=print_stacktrace=1
+export TSAN_OPTIONS=suppressions=$PWD/tests/prove/races.txt
 
 threaded=(pool gemm attention engine locate packed_cache analyst when)
 worst=0
