@@ -310,7 +310,7 @@ class TestMemory(test_daemon.Helpers, unittest.TestCase):
         for asking in askings:
             asking.close()
         # Of one connection four, and room for others.
-        w.wait(lambda: not w.worker("archive/yard") or w.worker("archive/yard").count("stop"), "their questions end")
+        w.wait(lambda: w.logged().count("its client is gone") == 16, "their questions end")
         greedy = Asking(w, request_id=100, ask=query_pb2.AskRequest(question="when does dog 0 run?", mode=1))
         for n in range(1, 5):
             greedy.send(request_id=100 + n, ask=query_pb2.AskRequest(question=f"when does dog {n} run?", mode=1))
