@@ -2,7 +2,8 @@
 # All tests once more with address and undefined behaviour sanitizers, then those of what runs threads with the thread sanitizer.
 # A goal line for each; what was found is printed, and lies in build/sanitizers/KIND/Testing/Temporary/LastTest.log.
 #   ./run prove sanitizers [--short] [address|thread]...      --short: of address, only unit tests and golden vectors
-# Two tests that limit the address space skip themselves (a sanitized program needs more than they allow). What libraries keep until
+# Two tests that limit the address space skip themselves (a sanitized program needs more than they allow), and
+# memory.silent_client is left out: it bounds the memory of whend, and freed blocks are kept back here. What libraries keep until
 # the end is named in tests/prove/leaks.txt, what libzmq hands over between threads in races.txt. GStreamer's threads take locks that the thread sanitizer cannot see: the camera worker
 # is not among its tests; whend itself has one thread.
 set -euo pipefail
@@ -28,7 +29,7 @@ for kind in "${kinds[@]}"; do
     build=$PWD/build/sanitizers/$kind
     options=(-DWHEN_ASAN=ON -DWHEN_UBSAN=ON)
     targets=()
-    tests=()
+    tests=(-E '^memory\.silent_client$')
     if [ "$kind" = thread ]; then
         options=(-DWHEN_TSAN=ON)
         targets=("${threaded[@]/#/test_}")
