@@ -3,6 +3,7 @@
 A frame that came out of whend-camera can so be traced to the very picture that went into the encoder, whatever container,
 transport or clock lies between: the proof of time needs no trust in any of them.
 """
+import struct
 import subprocess
 
 COLUMNS, ROWS, CELL = 8, 4, 42
@@ -48,6 +49,17 @@ def encode(path, count, codec, fps=10, options=(), filters="", muxing=(), first=
 def remux(path, *options):
     """The same pictures in another container, or cut by an edit list."""
     subprocess.run(["ffmpeg", "-v", "error", "-nostdin", "-y", *options, path], check=True)
+    return path
+
+
+def note_turn(path, degrees):
+    """Writes into an MP4 that its pictures are to be turned to the left (ffmpeg's option for that differs by version)."""
+    a, b, c, d = {90: (0, -1, 1, 0), 180: (-1, 0, 0, -1), 270: (0, 1, -1, 0)}[degrees]
+    with open(path, "r+b") as file:
+        data = file.read()
+        assert data.count(b"tkhd\0") == 1, "one track, its header of version 0"
+        file.seek(data.index(b"tkhd") + 44)
+        file.write(struct.pack(">9i", a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30))
     return path
 
 

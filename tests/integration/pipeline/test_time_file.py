@@ -107,8 +107,7 @@ class Test(unittest.TestCase):
     def test_rotated_mp4(self):
         """Stored turned, with a note by how much to turn it back (to the left, as ffmpeg counts): it comes upright."""
         for degrees, turned in ((90, "transpose=1"), (180, "hflip,vflip"), (270, "transpose=2")):
-            stored = self.encode("stored.mp4", X264, filters=turned)
-            self.check(cells.remux(self.path("a.mp4"), "-i", stored, "-c", "copy", "-metadata:s:v:0", f"rotate={degrees}"))
+            self.check(cells.note_turn(self.encode("a.mp4", X264, filters=turned), degrees))
 
     # --- what containers do to time ---
 
