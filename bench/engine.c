@@ -431,9 +431,23 @@ static int run_limits(Bench *b)
     if (limits_measure(b->compute.pool, &l) < 0)
         return -1;
     printf("{\"cpu\":\"%s\",\"f32_gflops\":%.1f,\"s16_gops\":%.1f,\"bf16_gflops\":%.1f,"
-           "\"s8_gops\":%.1f,\"read_gb_s\":%.2f,\"math\":\"%s\"}\n",
-           l.cpu, l.f32_gflops, l.s16_gops, l.bf16_gflops, l.s8_gops, l.read_gb_s,
+           "\"s8_gops\":%.1f,\"math\":\"%s\"}\n",
+           l.cpu, l.f32_gflops, l.s16_gops, l.bf16_gflops, l.s8_gops,
            b->engine->products.text);
+    return 0;
+}
+
+/* A streaming read of so many bytes, twice over. */
+static int run_read(Bench *b)
+{
+    _cleanup_free_ void *memory = limits_memory();
+    if (!memory)
+        return -1;
+    Gauge begin = gauge();
+    limits_read(b->compute.pool, memory);
+    limits_read(b->compute.pool, memory);
+    print_since(&begin);
+    printf(",\"bytes\":%zu}\n", 2 * LIMITS_READ_BYTES);
     return 0;
 }
 
@@ -448,6 +462,8 @@ static int run_command(Bench *b, const char *line)
     sscanf(text, "%zu %zu %zu", &x, &y, &z);
     if (strcmp(name, "limits") == 0)
         return run_limits(b);
+    if (strcmp(name, "read") == 0)
+        return run_read(b);
     if (strcmp(name, "gemm") == 0 || strcmp(name, "gemm_vit") == 0)
         return run_products(b, name[4] == '_', x);
     if (strcmp(name, "prefill") == 0)

@@ -13,7 +13,6 @@
 enum {
     CHAINS = 10,       /* sums that do not wait for each other */
     ROUNDS = 20000000, /* of each thread */
-    READ_BYTES = 1 << 30,
     READ_ITEM = 1 << 23,
     TRIES = 3
 };
@@ -127,12 +126,18 @@ int limits_measure(Pool *pool, Limits *limits)
         limits->bf16_gflops = 4 * done / best_of(pool, threads, bf16_avx512, NULL) * 1e-9;
     if (wide && __builtin_cpu_supports("avx512vnni"))
         limits->s8_gops = 8 * done / best_of(pool, threads, s8_avx512, NULL) * 1e-9;
-    char *memory = mem_new_aligned(READ_BYTES, 1);
-    if (!memory)
-        return -ENOMEM;
-    memset(memory, 1, READ_BYTES);
-    limits->read_gb_s =
-        READ_BYTES / best_of(pool, READ_BYTES / READ_ITEM, read_item, memory) * 1e-9;
-    free(memory);
     return 0;
+}
+
+void *limits_memory(void)
+{
+    char *memory = mem_new_aligned(LIMITS_READ_BYTES, 1);
+    if (memory)
+        memset(memory, 1, LIMITS_READ_BYTES);
+    return memory;
+}
+
+void limits_read(Pool *pool, const void *memory)
+{
+    pool_run(pool, LIMITS_READ_BYTES / READ_ITEM, read_item, (void *)(uintptr_t)memory);
 }

@@ -1,6 +1,6 @@
 /*
- * What this machine can do at most, measured: multiply-adds on registers and reading memory, with
- * the threads of a pool.
+ * What this machine can do at most: multiply-adds on registers, measured, and reading memory, to be
+ * timed beside what reads it; with the threads of a pool.
  */
 #ifndef WHEN_BENCH_LIMITS_H
 #define WHEN_BENCH_LIMITS_H
@@ -14,10 +14,15 @@ typedef struct Limits {
                            instructions of its own */
     double bf16_gflops; /* products of bf16 in pairs; 0: no such instruction. So too: */
     double s8_gops;     /* products of 8-bit integers in fours */
-    double read_gb_s;   /* 10^9 bytes a second, 1 GiB read once */
 } Limits;
 
-/* -ENOMEM, -ENOTSUP: a CPU without AVX2. */
+/* -ENOTSUP: a CPU without AVX2. */
 int limits_measure(Pool *pool, Limits *limits);
+
+/* Memory that is read once by limits_read, from begin to end, by all threads: LIMITS_READ_BYTES,
+ * touched. NULL: no memory; free() it. */
+#define LIMITS_READ_BYTES ((size_t)1 << 30)
+void *limits_memory(void);
+void limits_read(Pool *pool, const void *memory);
 
 #endif

@@ -7,7 +7,8 @@
  * Weights are read as they are packed: two vectors are one step of a panel, one stream.
  */
 
-#define DOT_ROWS 12 /* of a tile; 12 x 2 sums, two of w and one of x are 27 of 32 registers */
+#define DOT_AHEAD 4096 /* bytes */
+#define DOT_ROWS  12   /* of a tile; 12 x 2 sums, two of w and one of x are 27 of 32 registers */
 
 #ifdef V_DOT_BF16
 /* y [rows, vecs * 16] = (add: +=) x . w over `pairs` steps. Pair i of row r is at x[i * x_step +
@@ -26,8 +27,12 @@ body_dot_bf16(const int rows, const int vecs, float *y, size_t y_stride, const u
     for (size_t i = 0; i < pairs; i++) {
         IVEC of_w[2];
 #pragma GCC unroll 2
-        for (int v = 0; v < vecs; v++)
+        for (int v = 0; v < vecs; v++) {
             of_w[v] = I_LOAD(w + (size_t)v * w_vec);
+            /* Several rows keep the core busy enough to fall behind memory. */
+            if (rows > 1 && rows < DOT_ROWS)
+                __builtin_prefetch((const char *)(w + (size_t)v * w_vec) + DOT_AHEAD);
+        }
 #pragma GCC unroll 12
         for (int r = 0; r < rows; r++) {
             IVEC in = I_SET4(x + (size_t)r * x_row);
