@@ -146,13 +146,13 @@ class Test(test_sources.Streams):
     def test_mjpeg(self):
         url, camera = self.serve_pictures(), self.camera()
         camera.setup(url=url + "/login/mjpeg", fps_min=60, fps_base=60, fps_max=60, user="eve", password=SECRET)
-        camera.wait(lambda m: m.HasField("frame") and m.frame.pts_us >= 2000000, 30)
+        # Not a number of seconds: on a busy machine the server, too, is late.
+        camera.wait(lambda m: m.HasField("frame") and len(camera.frames) > 15, 30)
         health = camera.wait(is_state("running")).health
         self.assertEqual((health.codec, health.utc_source), ("JPEG", worker_pb2.UTC_SOURCE_ARRIVAL))
         numbers = [cells.read(p, f.width, f.height) for f, p in camera.frames]
         # Two that come in one breath have one time, and are one frame.
         self.assertLessEqual({(b - a) % 10 for a, b in zip(numbers, numbers[1:])}, {1, 2, 3})
-        self.assertGreater(len(numbers), 10)
         self.no_secret(camera)
 
     def test_wrong_password(self):
