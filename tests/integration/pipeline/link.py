@@ -51,6 +51,7 @@ class Link:
         self.fds = []
         self.carried, self.lost = {}, {}  # by the device that they came from
         self.netem = True
+        self.late_s = 0.0  # the longest that a packet came later than it should: the machine is busy with other things
         self.stop_read, self.stop_write = os.pipe()
         self.thread = threading.Thread(target=self.carry, daemon=True)
 
@@ -105,7 +106,8 @@ class Link:
                     delay_s = (self.delay_ms + self.random.uniform(-self.jitter_ms, self.jitter_ms)) / 1000
                 heapq.heappush(late, (time.monotonic() + delay_s, number, other[fd], packet))
             while late and late[0][0] <= time.monotonic():
-                _, _, to, packet = heapq.heappop(late)
+                due, _, to, packet = heapq.heappop(late)
+                self.late_s = max(self.late_s, time.monotonic() - due)
                 try:
                     os.write(to, packet)
                 except OSError:
