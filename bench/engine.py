@@ -14,7 +14,7 @@ import subprocess
 import sys
 
 from machine import available_bytes, facts, goal
-from turns import Bench
+from turns import Bench, Runner
 
 try:
     import slice as checkpoint
@@ -215,15 +215,17 @@ def decode(bench, _, goals):
         text = f"  {name:20} {rate.text():>20} tok/s"
         if name in bench.ours():
             read = 1e-9 * step_values(checkpoint.SLICE) * BYTES[form(name)] * rate.median()
-            streaming = bench.rates(name, "read", 1e-9 * bench.extra[name, "read"]["bytes"])
-            share = read / streaming.median()
-            text += f"  reads {read:5.1f} GB/s, {share:4.0%} of streaming ({streaming.text()})"
+            amount = 1e-9 * bench.extra[name, "read"]["bytes"]
+            share = bench.gain(name, "read", one) * read / rate.median() * steps / amount
+            text += (f"  reads {read:5.1f} GB/s, {share:4.0%} of streaming "
+                     f"({bench.rates(name, 'read', amount).text()})")
             if form(name) == "bf16":
                 goals.append(("decode_bf16_of_streaming", share, 0.85, True))
         if together:
-            text += f"  4 on one prefix {together.text():>20} tok/s, {together.median() / rate.median():.2f} x"
+            four_of_one = 4 * bench.gain(name, one, four)
+            text += f"  4 on one prefix {together.text():>20} tok/s, {four_of_one:.2f} x"
             if form(name) == "bf16":
-                goals.append(("decode4_of_decode1", together.median() / rate.median(), 3, True))
+                goals.append(("decode4_of_decode1", four_of_one, 3, True))
         print(text)
     # q8_0 has a scale for 32 weights, so it reads 17/16 of our bytes; q4_0 reads the same.
     for kind, peer, more in (("bf16", "llama.cpp bf16", 1), ("int8", "llama.cpp q8_0", 17 / 16),
@@ -245,20 +247,27 @@ def answers(bench, _, goals):
     print(f"\nan answer of {tokens} tokens, {tokens - run['steps']} of them forced by the grammar: "
           f"plain {rates[0].text()} tok/s, forced tokens together {rates[1].text()} tok/s; "
           f"{tokens / run['steps']:.2f} x if they cost nothing")
-    goals.append(("answer_tokens_forced_of_plain", rates[1].median() / rates[0].median(), 2, True))
+    goals.append(("answer_tokens_forced_of_plain", bench.gain(name, *commands), 2, True))
 
 
 def memory(bench, _, goals):
+    """Each in a process of its own: the language model's buffers, and those of 24 pictures."""
     print("\nmemory (slice), MiB")
     for name in bench.ours():
-        m = bench.runners[name].ask("memory 2048")
-        over = m["anonymous_kib"] / 1024 - (m["weights_bytes"] + m["kv_bytes"]
-                                              + m["bench_bytes"]) / (1 << 20)
-        print(f"  {name:20} weights {m['weights_bytes'] >> 20}, KV of 2048 tokens "
-              f"{m['kv_bytes'] / (1 << 20):.1f}, anonymous RSS {m['anonymous_kib'] >> 10}, mapped "
-              f"{m['file_kib'] >> 10}, peak {m['peak_kib'] >> 10}")
+        over = []
+        for what, command in (("a prefill of 512", "prefill 512"),
+                              ("24 pictures", f"vit {GRIDS} {HEIGHT} {WIDTH}")):
+            runner = Runner(name, bench.runners[name].command, bench.threads)
+            runner.ask(command)
+            m = runner.ask("memory 512")
+            runner.stop()
+            over.append(m["anonymous_kib"] / 1024 - (m["weights_bytes"] + m["kv_bytes"]
+                                                       + m["bench_bytes"]) / (1 << 20))
+            print(f"  {name:20} weights {m['weights_bytes'] >> 20}, after {what} anonymous RSS "
+                  f"{m['anonymous_kib'] >> 10}, mapped {m['file_kib'] >> 10}, {over[-1]:.0f} beyond "
+                  "weights and KV")
         if form(name) == "bf16":
-            goals.append(("memory_bf16_mib_over_weights_and_kv", over, 300, False))
+            goals.append(("memory_bf16_mib_over_weights_and_kv", max(over), 300, False))
 
 
 def full(options, goals):

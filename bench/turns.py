@@ -1,6 +1,7 @@
 """Engines that take turns: each a process of its own, measured run by run in one machine's hour."""
 import json
 import os
+import statistics
 import subprocess
 import threading
 import time
@@ -16,7 +17,7 @@ class Runner:
     """One engine in a process of its own: commands in, one JSON object a line out."""
 
     def __init__(self, name, command, threads):
-        self.name, self.cannot = name, set()
+        self.name, self.command, self.cannot = name, command, set()
         self.peak_kib = 0  # of memory that no file backs, sampled
         env = dict(os.environ, OMP_NUM_THREADS=str(threads), LC_ALL="C")
         begin = time.monotonic()
@@ -134,6 +135,14 @@ class Bench:
     def seconds(self, name, command):
         figures = self.figures.get((name, command))
         return figures.median() if figures and figures.values else None
+
+    def gain(self, name, one, other):
+        """How many times as long `one` takes as `other`: the median over rounds, in each of which they
+        ran one behind the other, so that what changed from round to round does not count. Or None."""
+        a, b = (self.figures.get((name, command)) for command in (one, other))
+        if not a or not b or not a.values or len(a.values) != len(b.values):
+            return None
+        return statistics.median(x / y for x, y in zip(a.values, b.values))
 
     def rates(self, name, command, amount):
         """Figures of amount / seconds, or None."""
