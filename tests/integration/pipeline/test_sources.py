@@ -57,7 +57,8 @@ class Streams(unittest.TestCase):
         values.update(setup)
         camera.setup(**values)
         first_us = int(server.line("first-frame-utc-us ")) + offset_s * 1000000
-        camera.wait(lambda m: m.HasField("frame") and m.frame.pts_us >= seconds * 1000000, 30)
+        # A busy machine may drop pictures, and those that come must be enough to judge by.
+        camera.wait(lambda m: m.HasField("frame") and m.frame.pts_us >= seconds * 1000000 and len(camera.frames) > 5, 30)
         self.check(camera, first_us)
         return camera
 
