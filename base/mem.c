@@ -29,10 +29,11 @@ void *mem_new_aligned(size_t count, size_t size)
     bytes &= ~(size_t)63;
     if (bytes < HUGE_FROM)
         return aligned_alloc(64, bytes ? bytes : 64);
-    bytes = (bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
-    void *memory = aligned_alloc(HUGE_PAGE, bytes);
-    if (memory)
-        (void)madvise(memory, bytes, MADV_HUGEPAGE); /* a wish */
+    void *memory;
+    if (posix_memalign(&memory, HUGE_PAGE, bytes) != 0)
+        return NULL;
+    /* A wish, and for whole pages alone: of a last, partial one all would be in use. */
+    (void)madvise(memory, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
     return memory;
 }
 
