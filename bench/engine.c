@@ -432,8 +432,7 @@ static int run_limits(Bench *b)
         return -1;
     printf("{\"cpu\":\"%s\",\"f32_gflops\":%.1f,\"s16_gops\":%.1f,\"bf16_gflops\":%.1f,"
            "\"s8_gops\":%.1f,\"math\":\"%s\"}\n",
-           l.cpu, l.f32_gflops, l.s16_gops, l.bf16_gflops, l.s8_gops,
-           b->engine->products.text);
+           l.cpu, l.f32_gflops, l.s16_gops, l.bf16_gflops, l.s8_gops, b->engine->products.text);
     return 0;
 }
 

@@ -7,8 +7,10 @@
  * Weights are read as they are packed: two vectors are one step of a panel, one stream.
  */
 
-#define DOT_AHEAD 4096 /* bytes */
-#define DOT_ROWS  12   /* of a tile; 12 x 2 sums, two of w and one of x are 27 of 32 registers */
+#define DOT_AHEAD     4096 /* bytes */
+/* X(N) for each number of rows that is fewer than a tile's. */
+#define DOT_COUNTS(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11)
+#define DOT_ROWS      12 /* of a tile; 12 x 2 sums, two of w and one of x are 27 of 32 registers */
 
 #ifdef V_DOT_BF16
 /* y [rows, vecs * 16] = (add: +=) x . w over `pairs` steps. Pair i of row r is at x[i * x_step +
@@ -66,19 +68,9 @@ body_few_dot_bf16_of(const int vecs, size_t rows, float *y, size_t y_stride, con
 #define ROWS(N)                                                                                    \
     case N:                                                                                        \
         body_dot_bf16(N, vecs, y, y_stride, x, x_stride, 2, w, w_vec, w_step, pairs, add);         \
-        return
+        return;
     switch (rows) {
-        ROWS(1);
-        ROWS(2);
-        ROWS(3);
-        ROWS(4);
-        ROWS(5);
-        ROWS(6);
-        ROWS(7);
-        ROWS(8);
-        ROWS(9);
-        ROWS(10);
-        ROWS(11);
+        DOT_COUNTS(ROWS)
     default:
         body_dot_bf16(DOT_ROWS, vecs, y, y_stride, x, x_stride, 2, w, w_vec, w_step, pairs, add);
     }
@@ -168,22 +160,12 @@ static void body_few_dot_u8(int32_t *y, size_t y_stride, const int8_t *x, size_t
 #define ROWS(N)                                                                                    \
     case N:                                                                                        \
         body_dot_u8(N, out, y_stride, x, x_stride, 4, offset, at, k / 4, true);                    \
-        break
+        break;
     for (size_t p = from; p < to; p++) {
         const uint8_t *at = w + p * panel;
         int32_t *out = y + (p - from) * KERNEL_DOT_PANEL;
         switch (m) {
-            ROWS(1);
-            ROWS(2);
-            ROWS(3);
-            ROWS(4);
-            ROWS(5);
-            ROWS(6);
-            ROWS(7);
-            ROWS(8);
-            ROWS(9);
-            ROWS(10);
-            ROWS(11);
+            DOT_COUNTS(ROWS)
         default:
             body_dot_u8(DOT_ROWS, out, y_stride, x, x_stride, 4, offset, at, k / 4, true);
         }
