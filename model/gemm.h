@@ -11,7 +11,8 @@
  *   GEMM_INT4  4 bits in groups of 32 of a row of w with a bf16 scale each, activations s8 by the
  *              largest of each group of 32; sums of a group are exact
  * Except with oneDNN, a row of y has the same bits whatever it is computed together with (kernels:
- * kernels_gemm.h, layouts: panels.h). Up to GEMM_FEW rows are bound by reading the weights.
+ * kernels_gemm.h, layouts: panels.h). Up to KERNEL_FEW rows, with oneDNN GEMM_FEW, are bound by
+ * reading the weights.
  */
 #ifndef WHEN_MODEL_GEMM_H
 #define WHEN_MODEL_GEMM_H
