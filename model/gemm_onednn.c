@@ -155,7 +155,7 @@ const char *onednn_version(void)
 
 bool onednn_multiplies_bf16(void)
 {
-    return kernels()->cpu == KERNEL_AVX512_BF16;
+    return kernels()->cpu >= KERNEL_AVX512_BF16;
 }
 
 /* --- weights --- */

@@ -1,8 +1,8 @@
 /*
  * Products with weights in panels. Many rows: units of some columns; for each piece of k the unit's
- * weights are widened into the thread's scratch (256 KB, for L2), or used as they are where the CPU
- * multiplies them so (up to 1 MB), and rows go over them a tile at a time (24 KB of input, for L1;
- * 48 KB of those that are used as they are).
+ * weights are widened into the thread's scratch (256 KB, for L2), and rows go over them a tile at a
+ * time (24 KB of input, for L1); or they are used as they are where the CPU multiplies them so, in
+ * blocks of pieces of its own size.
  */
 #include "model/gemm_inputs.h"
 #include "model/gemm_private.h"
@@ -17,6 +17,7 @@ enum {
     WIDE_COLUMNS = 64,
     DIRECT_COLUMNS = 256,
     COLUMN_BYTES = 4096, /* of a column of a piece of k: 1024 f32, 2048 s16, 4096 int4 as bytes */
+    BLOCK_ROWS = 96,     /* whole groups of all CPUs: their sums are finished while in L2 */
     UNITS = 16,          /* at least, so that threads end together; needs this many rows each: */
     UNIT_ROWS = 48,
     /* Weights below which waking another thread costs more than it brings (about 20 us). */
@@ -47,7 +48,7 @@ static bool is_direct(PanelsKind kind)
     return kind == PANELS_PAIRS || kind == PANELS_U8;
 }
 
-/* --- many rows --- */
+/* --- many rows, weights widened --- */
 
 /* The weights of columns from `column` on, steps at .. at + n - 1, widened. tiles: of the group. */
 static void widen(const Job *job, size_t column, size_t columns, size_t at, size_t n, char *wide,
@@ -92,16 +93,15 @@ static void widen(const Job *job, size_t column, size_t columns, size_t at, size
                     scale + g * KERNEL_PANEL, KERNEL_PANEL);
             break;
         }
-        case PANELS_PAIRS:
-        case PANELS_U8: /* is_direct */
+        default: /* is_direct */
             break;
         }
     }
 }
 
-/* The weights of a tile's columns. */
+/* The widened weights of a tile's columns. */
 typedef struct TileWeights {
-    const void *values;  /* widened, or as they are packed, at this piece of k */
+    const void *values;
     const float *scales; /* PANELS_Q4 */
 } TileWeights;
 
@@ -118,17 +118,9 @@ static void tile(const Job *job, const float *x, size_t row, const TileWeights *
     case PANELS_BF16:
         k->tile_f32(y, y_stride, x, job->w->k, w->values, n, at == 0);
         break;
-    case PANELS_PAIRS:
-        k->tile_dot_bf16(y, y_stride, in->bf16 + row * in->steps + at * rows, w->values, n,
-                         at == 0);
-        break;
     case PANELS_S8:
         k->tile_s8((int32_t *)y, y_stride, in->s16 + row * in->steps + at * rows, w->values, n,
                    at == 0);
-        break;
-    case PANELS_U8:
-        k->tile_dot_u8((int32_t *)y, y_stride, in->s8 + row * in->steps + at * rows,
-                       in->offset + row, w->values, n, at == 0);
         break;
     case PANELS_Q4: {
         const size_t group = row * groups + at / KERNEL_GROUP * rows;
@@ -137,20 +129,9 @@ static void tile(const Job *job, const float *x, size_t row, const TileWeights *
         k->tile_q4(y, y_stride, &of, w->values, w->scales, n / KERNEL_GROUP, at == 0);
         break;
     }
+    default: /* is_direct */
+        break;
     }
-}
-
-/* The tile at columns `column`: of the unit's scratch (unit_column behind its begin), or packed. */
-static TileWeights tile_weights(const Job *job, const char *wide, const float *scales,
-                                size_t column, size_t unit_column, size_t at)
-{
-    const Panels *w = job->w;
-    if (!is_direct(w->kind))
-        return (TileWeights){.values = wide + unit_column * COLUMN_BYTES,
-                             .scales = scales + unit_column * (COLUMN_BYTES / KERNEL_GROUP)};
-    const size_t panel = column / w->width, one = w->kind == PANELS_PAIRS ? sizeof(uint16_t) : 1;
-    return (TileWeights){.values =
-                             (const char *)w->values + (panel * w->panel + at * w->width) * one};
 }
 
 static void finish(const Job *job, size_t row, size_t rows, size_t column, size_t columns)
@@ -174,8 +155,8 @@ static void unit(void *user, size_t item, int thread)
     const size_t columns = w->n - column < job->group ? w->n - column : job->group;
     const size_t to = job->m - row < job->rows ? job->m : row + job->rows;
     const size_t whole = (columns + width - 1) / width * width;
-    const bool floats = is_float(w->kind), bytes = w->kind == PANELS_U8 || w->kind == PANELS_Q4;
-    const size_t piece = COLUMN_BYTES / (floats ? 4 : bytes ? 1 : 2);
+    const bool floats = is_float(w->kind);
+    const size_t piece = COLUMN_BYTES / (floats ? 4 : w->kind == PANELS_Q4 ? 1 : 2);
     const size_t steps = floats ? w->k : w->steps;
     char *wide = job->wide[thread].data;
     float *scales = (float *)(wide + COLUMN_BYTES * WIDE_COLUMNS);
@@ -185,8 +166,7 @@ static void unit(void *user, size_t item, int thread)
     for (size_t at = 0; at < steps; at += piece) {
         const size_t n = steps - at < piece ? steps - at : piece;
         const bool last = at + n == steps;
-        if (!is_direct(w->kind))
-            widen(job, column, whole, at, n, wide, w->kind == PANELS_Q4 ? scales : NULL);
+        widen(job, column, whole, at, n, wide, w->kind == PANELS_Q4 ? scales : NULL);
         for (size_t r = row; r < to; r += R) {
             const size_t rows = to - r < R ? to - r : R;
             const float *x = job->x + r * w->k + at;
@@ -196,7 +176,8 @@ static void unit(void *user, size_t item, int thread)
                     memcpy(padded + i * n, x + (i < rows ? i : 0) * w->k, n * sizeof *x);
             }
             for (size_t c = 0; c < columns; c += width) {
-                const TileWeights tile_w = tile_weights(job, wide, scales, column + c, c, at);
+                const TileWeights tile_w = {wide + c * COLUMN_BYTES,
+                                            scales + c * (COLUMN_BYTES / KERNEL_GROUP)};
                 float *y = job->y + r * w->n + column + c;
                 const size_t inside = columns - c < width ? columns - c : width;
                 if (rows == R && inside == width) {
@@ -218,27 +199,116 @@ static void unit(void *user, size_t item, int thread)
     }
 }
 
-static int run_many(Gemm *g, Job *job)
+/* --- many rows, weights as they are packed --- */
+
+static size_t value_bytes(PanelsKind kind)
+{
+    return kind == PANELS_PAIRS ? sizeof(uint16_t) : sizeof(uint8_t);
+}
+
+/* Rows from `row` on by panels from `column` on, steps from `at` on, to y. */
+static void block(const Job *job, KernelDotBlock *b, size_t row, size_t column, size_t at, float *y)
 {
     const Panels *w = job->w;
-    const size_t R = job->k->tile_rows;
-    int r = gemm_inputs_wanted(w->kind) ? gemm_inputs_make(g, w, job->x, job->m, R, &job->in) : 0;
+    const GemmInputs *in = &job->in;
+    const size_t x = row / in->interleave * in->group + at * in->interleave;
+    const size_t value = column / w->width * w->panel + at * w->width;
+    b->x_group = in->group;
+    b->w_panel = w->panel;
+    b->first = at == 0;
+    if (w->kind == PANELS_PAIRS)
+        job->k->dot_bf16(b, y, in->bf16 + x, (const uint16_t *)w->values + value);
+    else
+        job->k->dot_u8(b, (int32_t *)y, in->s8 + x, in->offset + row,
+                       (const uint8_t *)w->values + value);
+}
+
+/* One group of rows by one panel, where there are fewer rows or columns than that. */
+static void edge(const Job *job, size_t row, size_t rows, size_t column, size_t at, size_t n)
+{
+    const Panels *w = job->w;
+    const size_t columns = w->n - column < w->width ? w->n - column : w->width;
+    float part[KERNEL_DOT_ROWS * KERNEL_DOT_PANEL];
+    float *y = job->y + row * w->n + column;
+    for (size_t i = 0; at > 0 && i < rows; i++)
+        memcpy(part + i * w->width, y + i * w->n, columns * sizeof *y);
+    KernelDotBlock b = {.groups = 1, .panels = 1, .k = n, .y_stride = w->width};
+    block(job, &b, row, column, at, part);
+    for (size_t i = 0; i < rows; i++)
+        memcpy(y + i * w->n, part + i * w->width, columns * sizeof *y);
+}
+
+static void direct_unit(void *user, size_t item, int thread)
+{
+    const Job *job = user;
+    const Panels *w = job->w;
+    const size_t R = job->k->dot_rows, width = w->width, one = value_bytes(w->kind);
+    const size_t column = item % job->groups * job->group, row = item / job->groups * job->rows;
+    const size_t columns = w->n - column < job->group ? w->n - column : job->group;
+    const size_t to = job->m - row < job->rows ? job->m : row + job->rows;
+    const size_t piece = job->k->dot_piece_bytes / one;
+    const size_t blocks = (to - row + BLOCK_ROWS - 1) / BLOCK_ROWS;
+    (void)thread;
+
+    for (size_t at = 0; at < w->steps; at += piece) {
+        const size_t n = w->steps - at < piece ? w->steps - at : piece, next = at + n;
+        const size_t ahead = (w->steps - next < piece ? w->steps - next : piece) * width * one;
+        for (size_t i = 0; i < blocks; i++) {
+            const size_t r = row + i * BLOCK_ROWS;
+            const size_t end = to - r < BLOCK_ROWS ? to : r + BLOCK_ROWS, left = (end - r) % R;
+            /* Each block fetches its part of the next piece. */
+            KernelDotBlock b = {.groups = (end - r) / R,
+                                .panels = columns / width,
+                                .k = n,
+                                .y_stride = w->n,
+                                .ahead = n * width * one + ahead * i / blocks,
+                                .ahead_bytes = ahead * (i + 1) / blocks - ahead * i / blocks};
+            block(job, &b, r, column, at, job->y + r * w->n + column);
+            for (size_t g = 0; columns % width > 0 && g < b.groups; g++)
+                edge(job, r + g * R, R, column + b.panels * width, at, n);
+            for (size_t c = 0; left > 0 && c < columns; c += width)
+                edge(job, end - left, left, column + c, at, n);
+            if (next == w->steps)
+                finish(job, r, end - r, column, columns);
+        }
+    }
+}
+
+/* --- any of both --- */
+
+/* The scratch of widened weights. */
+static int need_wide(Gemm *g)
+{
     const size_t bytes = COLUMN_BYTES * WIDE_COLUMNS +
                          COLUMN_BYTES / KERNEL_GROUP * WIDE_COLUMNS * sizeof(float) +
                          KERNEL_TILE_ROWS * COLUMN_BYTES;
-    for (int i = 0; r == 0 && i < pool_threads(g->pool); i++)
+    for (int i = 0; i < pool_threads(g->pool); i++)
         if (!gemm_scratch_need(&g->wide[i], bytes))
-            r = -ENOMEM;
+            return -ENOMEM;
+    return 0;
+}
+
+static int run_many(Gemm *g, Job *job)
+{
+    const Panels *w = job->w;
+    const bool direct = is_direct(w->kind);
+    const size_t R = direct ? job->k->dot_rows : job->k->tile_rows;
+    const size_t most = direct ? job->k->dot_unit_rows : SIZE_MAX;
+    int r = direct ? 0 : need_wide(g);
+    if (r == 0 && gemm_inputs_wanted(w->kind))
+        r = gemm_inputs_make(g, w, job->x, job->m, R, direct ? job->k->dot_bytes : sizeof(int32_t),
+                             &job->in);
     if (r < 0)
         return r;
     job->wide = g->wide;
-    job->group = is_direct(w->kind) ? DIRECT_COLUMNS : WIDE_COLUMNS;
+    job->group = direct ? DIRECT_COLUMNS : WIDE_COLUMNS;
     job->groups = (w->n + job->group - 1) / job->group;
     size_t pieces = (UNITS + job->groups - 1) / job->groups;
     job->rows = (job->m + pieces - 1) / pieces;
-    job->rows = job->rows < UNIT_ROWS ? UNIT_ROWS : job->rows;
+    job->rows = job->rows < UNIT_ROWS ? UNIT_ROWS : job->rows > most ? most : job->rows;
     job->rows = (job->rows + R - 1) / R * R;
-    pool_run(g->pool, job->groups * ((job->m + job->rows - 1) / job->rows), unit, job);
+    pool_run(g->pool, job->groups * ((job->m + job->rows - 1) / job->rows),
+             direct ? direct_unit : unit, job);
     return 0;
 }
 
@@ -302,7 +372,8 @@ static void few_panels(void *user, size_t item, int thread)
 static int run_few(Gemm *g, Job *job)
 {
     const Panels *w = job->w;
-    int r = gemm_inputs_wanted(w->kind) ? gemm_inputs_make(g, w, job->x, job->m, 1, &job->in) : 0;
+    int r =
+        gemm_inputs_wanted(w->kind) ? gemm_inputs_make(g, w, job->x, job->m, 1, 4, &job->in) : 0;
     if (r < 0)
         return r;
     job->rows = w->n * w->k < FEW_PARALLEL ? w->panels : FEW_COLUMNS / w->width;

@@ -2,6 +2,7 @@
 #include "model/kernels.h"
 
 #include "base/log.h"
+#include "model/amx.h"
 #include "model/kernels_table.h"
 
 #include <math.h>
@@ -170,6 +171,12 @@ static bool has_avx512(void)
            __builtin_cpu_supports("fma");
 }
 
+static bool has_bf16(void)
+{
+    return has_avx512() && __builtin_cpu_supports("avx512vnni") &&
+           __builtin_cpu_supports("avx512bf16");
+}
+
 const KernelTable *kernels_of(KernelCpu cpu)
 {
     __builtin_cpu_init();
@@ -184,10 +191,9 @@ const KernelTable *kernels_of(KernelCpu cpu)
     case KERNEL_AVX512_VNNI:
         return has_avx512() && __builtin_cpu_supports("avx512vnni") ? &kernels_avx512_vnni : NULL;
     case KERNEL_AVX512_BF16:
-        return has_avx512() && __builtin_cpu_supports("avx512vnni") &&
-                       __builtin_cpu_supports("avx512bf16")
-                   ? &kernels_avx512_bf16
-                   : NULL;
+        return has_bf16() ? &kernels_avx512_bf16 : NULL;
+    case KERNEL_AMX:
+        return has_bf16() && amx_usable() ? &kernels_amx : NULL;
     default:
         return NULL;
     }
@@ -197,8 +203,8 @@ static const KernelTable *chosen;
 
 static void choose(void)
 {
-    static const char *const names[KERNEL_CPUS] = {"generic", "avx2", "avx512", "avx512vnni",
-                                                   "avx512bf16"};
+    static const char *const names[KERNEL_CPUS] = {"generic",    "avx2",       "avx512",
+                                                   "avx512vnni", "avx512bf16", "amx"};
     const char *forced = getenv("WHEN_CPU");
     int limit = KERNEL_CPUS - 1;
     if (forced && forced[0]) {
@@ -208,10 +214,10 @@ static void choose(void)
         if (i < KERNEL_CPUS)
             limit = i;
         else
-            log_warn(
-                "kernels",
-                "WHEN_CPU=%.16s is not generic, avx2, avx512, avx512vnni or avx512bf16: ignored",
-                forced);
+            log_warn("kernels",
+                     "WHEN_CPU=%.16s is not generic, avx2, avx512, avx512vnni, avx512bf16 or amx: "
+                     "ignored",
+                     forced);
     }
     while (limit > KERNEL_GENERIC && !kernels_of((KernelCpu)limit))
         limit--;

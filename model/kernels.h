@@ -2,7 +2,7 @@
  * The small loops: everything between the large products of gemm.h. Each has a plain C version,
  * which is the definition, and versions for AVX2 + FMA and AVX-512 of one source (kernels_body.h).
  * Which is taken is decided once, at run time; WHEN_CPU=generic|avx2|avx512|avx512vnni|
- * avx512bf16 in the environment forces it down (never up) for tests.
+ * avx512bf16|amx in the environment forces it down (never up) for tests.
  *
  * All arithmetic is f32. Results of a kernel do not depend on how rows are grouped into calls, so
  * that a token's values are the same whatever it was computed together with.
@@ -22,6 +22,7 @@ typedef enum KernelCpu {
     KERNEL_AVX512,
     KERNEL_AVX512_VNNI,
     KERNEL_AVX512_BF16,
+    KERNEL_AMX,
     KERNEL_CPUS
 } KernelCpu;
 

@@ -52,11 +52,14 @@ body_dot_bf16(const int rows, const int vecs, float *y, size_t y_stride, const u
             V_STORE(y + (size_t)r * y_stride + (size_t)v * VEC_N, sum[r][v]);
 }
 
-static void body_tile_dot_bf16(float *y, size_t y_stride, const uint16_t *x, const uint16_t *w,
-                               size_t k, bool first)
+/* Rows outside: a tile's inputs (48 KB at most) stay in L1 while the panels go by. */
+static void body_block_bf16(const KernelDotBlock *b, float *y, const uint16_t *x, const uint16_t *w)
 {
-    body_dot_bf16(DOT_ROWS, 2, y, y_stride, x, 2, 2 * DOT_ROWS, w, 2 * VEC_N, 2 * KERNEL_DOT_PANEL,
-                  k / 2, !first);
+    for (size_t g = 0; g < b->groups; g++)
+        for (size_t p = 0; p < b->panels; p++)
+            body_dot_bf16(DOT_ROWS, 2, y + g * DOT_ROWS * b->y_stride + p * KERNEL_DOT_PANEL,
+                          b->y_stride, x + g * b->x_group, 2, 2 * DOT_ROWS, w + p * b->w_panel,
+                          2 * VEC_N, 2 * KERNEL_DOT_PANEL, b->k / 2, !b->first);
 }
 
 /* rows: as many as there are. */
@@ -147,10 +150,16 @@ body_dot_u8(const int rows, int32_t *y, size_t y_stride, const int8_t *x, size_t
             I_STORE(y + (size_t)r * y_stride + (size_t)v * VEC_N, sum[r][v]);
 }
 
-static void body_tile_dot_u8(int32_t *y, size_t y_stride, const int8_t *x, const int32_t *offset,
-                             const uint8_t *w, size_t k, bool first)
+/* unused: AMX has its own. */
+static __attribute__((unused)) void body_block_u8(const KernelDotBlock *b, int32_t *y,
+                                                  const int8_t *x, const int32_t *offset,
+                                                  const uint8_t *w)
 {
-    body_dot_u8(DOT_ROWS, y, y_stride, x, 4, 4 * DOT_ROWS, offset, w, k / 4, first);
+    for (size_t g = 0; g < b->groups; g++)
+        for (size_t p = 0; p < b->panels; p++)
+            body_dot_u8(DOT_ROWS, y + g * DOT_ROWS * b->y_stride + p * KERNEL_DOT_PANEL,
+                        b->y_stride, x + g * b->x_group, 4, 4 * DOT_ROWS, offset + g * DOT_ROWS,
+                        w + p * b->w_panel, b->k / 4, b->first);
 }
 
 static void body_few_dot_u8(int32_t *y, size_t y_stride, const int8_t *x, size_t x_stride,
@@ -173,7 +182,10 @@ static void body_few_dot_u8(int32_t *y, size_t y_stride, const int8_t *x, size_t
 #undef ROWS
 }
 
-#define BODY_GEMM_U8 .tile_dot_u8 = body_tile_dot_u8, .few_dot_u8 = body_few_dot_u8
+/* A piece of weights of a unit's 256 columns is 1 MB. */
+#define BODY_GEMM_U8                                                                               \
+    .dot_rows = DOT_ROWS, .dot_bytes = 4, .dot_piece_bytes = 4096, .dot_unit_rows = SIZE_MAX,      \
+    .dot_u8 = body_block_u8, .few_dot_u8 = body_few_dot_u8
 #ifdef V_DOT_BF16
-#define BODY_GEMM_BF16 .tile_dot_bf16 = body_tile_dot_bf16, .few_dot_bf16 = body_few_dot_bf16
+#define BODY_GEMM_BF16 .dot_bf16 = body_block_bf16, .few_dot_bf16 = body_few_dot_bf16
 #endif

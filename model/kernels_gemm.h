@@ -22,6 +22,7 @@ enum {
     KERNEL_FEW = 12,
     KERNEL_TILE_ROWS = 12, /* the most of any CPU */
     KERNEL_TILE_WIDTH = 32,
+    KERNEL_DOT_ROWS = 32, /* the most of any CPU */
 };
 
 /* Input rows as int4 products take them: s8 with a scale a group. Rows are interleaved `rows` at a
@@ -33,6 +34,20 @@ typedef struct KernelQ4Rows {
     const int32_t *offset;
     const float *scale;
 } KernelQ4Rows;
+
+/* A block of a product with PANELS_PAIRS or PANELS_U8: y [groups * dot_rows][panels *
+ * KERNEL_DOT_PANEL] (first: =, else +=) x . w over k steps, a multiple of 2 or 4; where a product
+ * is cut, of dot_bytes. Inputs lie `dot_rows` rows together, dot_bytes of each in turns:
+ * [k * size / dot_bytes][dot_rows][dot_bytes], what is behind k in the last dot_bytes is not used.
+ * Strides in values. */
+typedef struct KernelDotBlock {
+    size_t groups, panels, k;
+    size_t y_stride, x_group, w_panel;
+    bool first;
+    /* Bytes from w, and so from each panel, to weights that come next, and how many of them are
+     * this block's to fetch into cache. */
+    size_t ahead, ahead_bytes;
+} KernelDotBlock;
 
 typedef struct GemmKernels {
     size_t tile_rows, tile_width;
@@ -68,13 +83,14 @@ typedef struct GemmKernels {
                    const uint16_t *scale, size_t groups, size_t from, size_t to);
 
     /* For CPUs that multiply neighbours of k in one instruction, NULL on others; weights as they
-     * are packed (PANELS_PAIRS, PANELS_U8), k a multiple of 2 or 4. Tiles are a panel wide; x is
-     * interleaved, [k / 2][tile_rows][2] bf16 or [k / 4][tile_rows][4] s8. offset [rows]: where the
-     * sums of s32 begin, -128 times the sum of a row's values. */
-    void (*tile_dot_bf16)(float *y, size_t y_stride, const uint16_t *x, const uint16_t *w, size_t k,
-                          bool first);
-    void (*tile_dot_u8)(int32_t *y, size_t y_stride, const int8_t *x, const int32_t *offset,
-                        const uint8_t *w, size_t k, bool first);
+     * are packed (PANELS_PAIRS, PANELS_U8). dot_piece_bytes: of a row or column, over which a block
+     * is fast; dot_unit_rows: so many rows at most go over one piece after the other. offset
+     * [rows]: where the sums of s32 begin, -128 times the sum of a row's values. */
+    size_t dot_rows, dot_bytes, dot_piece_bytes, dot_unit_rows;
+    void (*dot_bf16)(const KernelDotBlock *block, float *y, const uint16_t *x, const uint16_t *w);
+    void (*dot_u8)(const KernelDotBlock *block, int32_t *y, const int8_t *x, const int32_t *offset,
+                   const uint8_t *w);
+    /* Few rows: x [m] rows. */
     void (*few_dot_bf16)(float *y, size_t y_stride, const uint16_t *x, size_t x_stride, size_t m,
                          const uint16_t *w, size_t panel, size_t k, size_t from, size_t to);
     void (*few_dot_u8)(int32_t *y, size_t y_stride, const int8_t *x, size_t x_stride,

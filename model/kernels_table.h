@@ -9,9 +9,11 @@ extern const GemmKernels gemm_kernels_avx2;
 extern const GemmKernels gemm_kernels_avx512;
 extern const GemmKernels gemm_kernels_avx512_vnni;
 extern const GemmKernels gemm_kernels_avx512_bf16;
+extern const GemmKernels gemm_kernels_amx;
 extern const KernelTable kernels_avx2;
 extern const KernelTable kernels_avx512;
 extern const KernelTable kernels_avx512_vnni;
 extern const KernelTable kernels_avx512_bf16;
+extern const KernelTable kernels_amx;
 
 #endif

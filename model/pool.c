@@ -105,6 +105,7 @@ int pool_new(int threads, Pool **pool)
     /* Signals are the main thread's. */
     sigset_t all, old;
     sigfillset(&all);
+    sigdelset(&all, SIGILL); /* a thread's own: tests emulate instructions in it */
     pthread_sigmask(SIG_SETMASK, &all, &old);
     for (int i = 1; r == 0 && i < threads; i++) {
         Worker *w = &p->workers[i - 1];

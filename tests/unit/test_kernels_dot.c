@@ -1,7 +1,7 @@
 /*
  * Products in pairs of bf16 and fours of bytes: every version that this CPU has, and the source
  * over arrays of 16, against the definition; bytes exactly, bf16 to f32's rounding. A row has the
- * same bits in a tile, among few, alone, and when k is cut.
+ * same bits in a block, among few, alone, and when k is cut.
  */
 #include "model/kernels_gemm.h"
 #include "model/kernels_table.h"
@@ -20,7 +20,7 @@ static const GemmKernels gemm_arrays = {BODY_GEMM_U8, BODY_GEMM_BF16};
 static const KernelTable kernels_arrays = {
     .name = "arrays of 16", .tile_pairs = body_tile_pairs, .gemm = &gemm_arrays};
 
-enum { R = DOT_ROWS, P = KERNEL_DOT_PANEL, PANELS = 4 };
+enum { P = KERNEL_DOT_PANEL, PANELS = 4, GROUPS = 2, ROWS = GROUPS * KERNEL_DOT_ROWS };
 
 static size_t versions(const KernelTable *out[KERNEL_CPUS + 1])
 {
@@ -29,8 +29,7 @@ static size_t versions(const KernelTable *out[KERNEL_CPUS + 1])
     for (int cpu = 0; cpu < KERNEL_CPUS; cpu++) {
         const KernelTable *table = kernels_of((KernelCpu)cpu);
         if (table && table->gemm->few_dot_u8) {
-            assert_int_equal(table->gemm->tile_rows, R);
-            assert_int_equal(table->gemm->tile_width, P);
+            assert_true(table->gemm->dot_rows <= KERNEL_DOT_ROWS);
             out[n++] = table;
         }
     }
@@ -55,40 +54,84 @@ static void *room(size_t bytes)
     return p;
 }
 
+/* Bytes of a row of `bytes` in a group: whole turns. */
+static size_t padded(const GemmKernels *kernel, size_t bytes)
+{
+    return (bytes + kernel->dot_bytes - 1) / kernel->dot_bytes * kernel->dot_bytes;
+}
+
+/* Rows of `bytes` -> groups as blocks take them; what is behind a row's end is not zero. */
+static void *interleave(const GemmKernels *kernel, const void *rows, size_t bytes)
+{
+    const size_t R = kernel->dot_rows, group = R * padded(kernel, bytes), turn = kernel->dot_bytes;
+    char *out = room(GROUPS * group);
+    for (size_t r = 0; r < GROUPS * R; r++)
+        for (size_t i = 0; i < bytes; i++)
+            out[r / R * group + (i / turn * R + r % R) * turn + i % turn] =
+                ((const char *)rows)[r * bytes + i];
+    return out;
+}
+
+/* A block over steps at .. at + n - 1 of k, of values of `bytes`. */
+static KernelDotBlock block_of(const GemmKernels *kernel, size_t groups, size_t panels, size_t k,
+                               size_t at, size_t n, size_t bytes)
+{
+    return (KernelDotBlock){.groups = groups,
+                            .panels = panels,
+                            .k = n,
+                            .y_stride = PANELS * P + 3,
+                            .x_group = kernel->dot_rows * padded(kernel, k * bytes) / bytes,
+                            .w_panel = P * k,
+                            .first = at == 0,
+                            .ahead = n * P * bytes,
+                            .ahead_bytes = (k - at - n) * P * bytes};
+}
+
+/* About half of k, where a product may be cut. */
+static size_t half_of(const GemmKernels *kernel, size_t k, size_t bytes)
+{
+    return k * bytes / 2 / kernel->dot_bytes * kernel->dot_bytes / bytes;
+}
+
 /* --- bytes --- */
 
 /* extreme: the largest products, of either sign, and the most of them. */
 static void bytes_of(const KernelTable *table, size_t k, int extreme)
 {
     const GemmKernels *kernel = table->gemm;
-    int8_t *x = room(R * k), *tiled = room(R * k);
+    const size_t R = kernel->dot_rows;
+    int8_t *x = room(ROWS * k);
     uint8_t *w = room(PANELS * P * k);
-    int32_t offset[R] = {0}, want[R][PANELS * P], got[R][PANELS * P + 3];
-    for (size_t r = 0; r < R; r++)
+    int32_t offset[ROWS] = {0}, want[ROWS][PANELS * P], got[ROWS][PANELS * P + 3];
+    for (size_t r = 0; r < ROWS; r++)
         for (size_t i = 0; i < k; i++) {
             int value = extreme ? (extreme > 1 && r % 2 ? -127 : 127) : (int)(next() % 255) - 127;
             x[r * k + i] = (int8_t)value;
             offset[r] -= 128 * value;
-            tiled[(i / 4 * R + r) * 4 + i % 4] = (int8_t)value;
         }
     memset(want, 0, sizeof want);
     for (size_t c = 0; c < PANELS * P; c++)
         for (size_t i = 0; i < k; i++) {
             int value = extreme ? (c % 3 ? 127 : -127) : (int)(next() % 255) - 127;
             w[c / P * P * k + (i / 4 * P + c % P) * 4 + i % 4] = (uint8_t)(value + 128);
-            for (size_t r = 0; r < R; r++)
+            for (size_t r = 0; r < ROWS; r++)
                 want[r][c] += x[r * k + i] * value;
         }
-    const size_t half = k / 8 * 4;
-    for (size_t p = 0; p < PANELS; p++) {
-        const uint8_t *at = w + p * P * k;
-        if (half)
-            kernel->tile_dot_u8(got[0], PANELS * P + 3, tiled, offset, at, half, true);
-        kernel->tile_dot_u8(got[0], PANELS * P + 3, tiled + half * R, offset, at + half * P,
-                            k - half, half == 0);
-        for (size_t r = 0; r < R; r++)
-            assert_memory_equal(got[r], want[r] + p * P, P * sizeof(int32_t));
-    }
+    int8_t *tiled = interleave(kernel, x, k);
+    const size_t half = half_of(kernel, k, 1);
+    for (size_t groups = 1; groups <= GROUPS; groups++)
+        for (size_t panels = 1; panels <= PANELS; panels++) {
+            memset(got, 0x55, sizeof got);
+            KernelDotBlock b = block_of(kernel, groups, panels, k, 0, half, 1);
+            if (half)
+                kernel->dot_u8(&b, got[0], tiled, offset, w);
+            b = block_of(kernel, groups, panels, k, half, k - half, 1);
+            kernel->dot_u8(&b, got[0], tiled + half * R, offset, w + half * P);
+            for (size_t r = 0; r < groups * R; r++) {
+                assert_memory_equal(got[r], want[r], panels * P * sizeof(int32_t));
+                assert_int_equal(got[r][panels * P], 0x55555555);
+            }
+        }
     for (size_t m = 1; m <= KERNEL_FEW; m++)
         for (size_t from = 0; from < PANELS; from++) {
             memset(got, 0x55, sizeof got);
@@ -118,7 +161,7 @@ static void test_bytes(void **user)
 
 /* --- bf16 --- */
 
-static uint16_t half_of(void)
+static uint16_t any_bf16(void)
 {
     return kernel_to_bf16((float)next() / 4294967296.0f * 2 - 1);
 }
@@ -134,14 +177,14 @@ static void assert_near(const float *got, const float *want, size_t n, size_t k,
 static void pairs_of(const KernelTable *table, size_t k)
 {
     const GemmKernels *kernel = table->gemm;
-    uint16_t *x = room(R * k * 2), *tiled = room(R * k * 2), *w = room(PANELS * P * k * 2);
-    float want[R][PANELS * P], few[R][PANELS * P + 3], tile[R][P + 1];
-    for (size_t r = 0; r < R; r++)
-        for (size_t i = 0; i < k; i++)
-            tiled[(i / 2 * R + r) * 2 + i % 2] = x[r * k + i] = half_of();
+    const size_t R = kernel->dot_rows;
+    uint16_t *x = room(ROWS * k * 2), *w = room(PANELS * P * k * 2);
+    float want[ROWS][PANELS * P], few[ROWS][PANELS * P + 3], got[ROWS][PANELS * P + 3];
+    for (size_t i = 0; i < ROWS * k; i++)
+        x[i] = any_bf16();
     for (size_t i = 0; i < PANELS * P * k; i++)
-        w[i] = half_of();
-    for (size_t r = 0; r < R; r++)
+        w[i] = any_bf16();
+    for (size_t r = 0; r < ROWS; r++)
         for (size_t c = 0; c < PANELS * P; c++) {
             double sum = 0;
             for (size_t i = 0; i < k; i++)
@@ -150,11 +193,14 @@ static void pairs_of(const KernelTable *table, size_t k)
             want[r][c] = (float)sum;
         }
     memset(few, 0x55, sizeof few);
-    kernel->few_dot_bf16(few[0], PANELS * P + 3, x, k, R, w, P * k, k, 0, PANELS);
-    for (size_t r = 0; r < R; r++)
+    for (size_t r = 0; r < ROWS; r += KERNEL_FEW) {
+        const size_t m = ROWS - r < KERNEL_FEW ? ROWS - r : KERNEL_FEW;
+        kernel->few_dot_bf16(few[r], PANELS * P + 3, x + r * k, k, m, w, P * k, k, 0, PANELS);
+    }
+    for (size_t r = 0; r < ROWS; r++)
         assert_near(few[r], want[r], PANELS * P, k, table->name);
     for (size_t m = 1; m < KERNEL_FEW; m++) {
-        float again[R][PANELS * P];
+        float again[KERNEL_FEW][PANELS * P];
         for (size_t from = 0; from < PANELS; from++) {
             kernel->few_dot_bf16(again[0], PANELS * P, x + k, k, m, w, P * k, k, from, PANELS);
             for (size_t r = 0; r < m; r++)
@@ -162,15 +208,21 @@ static void pairs_of(const KernelTable *table, size_t k)
                                     (PANELS - from) * P * sizeof(float));
         }
     }
-    const size_t half = k / 4 * 2;
-    for (size_t p = 0; p < PANELS; p++) {
-        const uint16_t *at = w + p * P * k;
-        if (half)
-            kernel->tile_dot_bf16(tile[0], P + 1, tiled, at, half, true);
-        kernel->tile_dot_bf16(tile[0], P + 1, tiled + half * R, at + half * P, k - half, half == 0);
-        for (size_t r = 0; r < R; r++)
-            assert_memory_equal(tile[r], few[r] + p * P, P * sizeof(float));
-    }
+    uint16_t *tiled = interleave(kernel, x, k * 2);
+    const size_t half = half_of(kernel, k, 2);
+    for (size_t groups = 1; groups <= GROUPS; groups++)
+        for (size_t panels = 1; panels <= PANELS; panels++) {
+            memset(got, 0x55, sizeof got);
+            KernelDotBlock b = block_of(kernel, groups, panels, k, 0, half, 2);
+            if (half)
+                kernel->dot_bf16(&b, got[0], tiled, w);
+            b = block_of(kernel, groups, panels, k, half, k - half, 2);
+            kernel->dot_bf16(&b, got[0], tiled + half * R, w + half * P);
+            for (size_t r = 0; r < groups * R; r++) {
+                assert_memory_equal(got[r], few[r], panels * P * sizeof(float));
+                assert_true(memcmp(got[r] + panels * P, "UUUU", 4) == 0);
+            }
+        }
     free(x);
     free(tiled);
     free(w);
@@ -179,10 +231,10 @@ static void pairs_of(const KernelTable *table, size_t k)
 static void test_pairs(void **user)
 {
     (void)user;
-    static const size_t KS[] = {2, 4, 34, 250};
+    static const size_t KS[] = {2, 4, 34, 64, 250};
     const KernelTable *all[KERNEL_CPUS + 1];
     for (size_t v = 0, n = versions(all); v < n; v++)
-        for (size_t s = 0; all[v]->gemm->few_dot_bf16 && s < 4; s++)
+        for (size_t s = 0; all[v]->gemm->few_dot_bf16 && s < 5; s++)
             pairs_of(all[v], KS[s]);
 }
 
@@ -190,33 +242,33 @@ static void test_pairs(void **user)
 static void test_tile_pairs(void **user)
 {
     (void)user;
-    enum { ROWS = 27, INNER = 36, COLS = 112 };
+    enum { MOST = 91, INNER = 100, COLS = 112, CUT = 64 };
     const KernelTable *all[KERNEL_CPUS + 1];
-    uint16_t *a = room(ROWS * (INNER + 2) * 2), *b = room(INNER * (COLS + 16) * 2);
-    float *c = room(ROWS * (COLS + 1) * sizeof *c), *first = room(ROWS * COLS * sizeof *first);
+    uint16_t *a = room(MOST * (INNER + 2) * 2), *b = room(INNER * (COLS + 16) * 2);
+    float *c = room(MOST * (COLS + 1) * sizeof *c), *first = room(MOST * COLS * sizeof *first);
     for (size_t v = 0, n = versions(all); v < n; v++) {
         if (!all[v]->tile_pairs)
             continue;
-        for (size_t i = 0; i < ROWS * (INNER + 2); i++)
-            a[i] = half_of();
+        for (size_t i = 0; i < MOST * (INNER + 2); i++)
+            a[i] = any_bf16();
         for (size_t i = 0; i < INNER * (COLS + 16); i++)
-            b[i] = half_of();
-        for (size_t r = 0; r < ROWS; r++)
+            b[i] = any_bf16();
+        for (size_t r = 0; r < MOST; r++)
             all[v]->tile_pairs(first + r * COLS, COLS, a + r * (INNER + 2), INNER + 2, b, COLS + 16,
                                1, INNER, COLS, false);
-        for (size_t rows = 1; rows <= ROWS; rows += rows < 13 ? 1 : 7)
+        for (size_t rows = 1; rows <= MOST; rows += rows < 13 ? 1 : 13)
             for (size_t cols = 16; cols <= COLS; cols += 48) {
-                memset(c, 0x55, ROWS * (COLS + 1) * sizeof *c);
-                all[v]->tile_pairs(c, COLS + 1, a, INNER + 2, b, COLS + 16, rows, 20, cols, false);
-                /* The rest of the inner dimension: 20 is 10 rows of pairs. */
-                all[v]->tile_pairs(c, COLS + 1, a + 20, INNER + 2, b + 10 * 2 * (COLS + 16),
-                                   COLS + 16, rows, INNER - 20, cols, true);
+                memset(c, 0x55, MOST * (COLS + 1) * sizeof *c);
+                all[v]->tile_pairs(c, COLS + 1, a, INNER + 2, b, COLS + 16, rows, CUT, cols, false);
+                /* The rest of the inner dimension. */
+                all[v]->tile_pairs(c, COLS + 1, a + CUT, INNER + 2, b + CUT * (COLS + 16),
+                                   COLS + 16, rows, INNER - CUT, cols, true);
                 for (size_t r = 0; r < rows; r++) {
                     assert_memory_equal(c + r * (COLS + 1), first + r * COLS, cols * sizeof *c);
                     assert_true(memcmp(c + r * (COLS + 1) + cols, "UUUU", 4) == 0);
                 }
             }
-        for (size_t r = 0; r < ROWS; r++)
+        for (size_t r = 0; r < MOST; r++)
             for (size_t j = 0; j < COLS; j++) {
                 double sum = 0;
                 for (size_t i = 0; i < INNER; i++)
