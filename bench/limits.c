@@ -2,6 +2,7 @@
 #include "bench/limits.h"
 
 #include "base/mem.h"
+#include "model/amx.h"
 
 #include <errno.h>
 #include <immintrin.h>
@@ -13,6 +14,8 @@
 enum {
     CHAINS = 10,       /* sums that do not wait for each other */
     ROUNDS = 20000000, /* of each thread */
+    AMX_ROUNDS = 1000000,
+    AMX_MACS = 4 * 16 * 16 * 32, /* of a round of bf16; of bytes twice that */
     READ_ITEM = 1 << 23,
     TRIES = 3
 };
@@ -82,6 +85,47 @@ LOOP(bf16_avx512, "avx512f,avx512bf16", __m512, "v", SET_PS16, STEP_BF16_16, _mm
 #define STEP_S8_16(s) _mm512_dpbusd_epi32(s, _mm512_set1_epi8(3), _mm512_set1_epi8(-5))
 LOOP(s8_avx512, "avx512f,avx512vnni", __m512i, "v", _mm512_set1_epi32, STEP_S8_16, LANE_I16)
 
+/* Four sums of two tiles by two, as products have them, all of zeros. */
+static void amx_begin(void)
+{
+    AmxConfig c = {.palette = 1};
+    for (int i = 0; i < 8; i++) {
+        c.rows[i] = AMX_ROWS;
+        c.bytes[i] = AMX_BYTES;
+    }
+    amx_configure(&c);
+}
+
+static void bf16_amx(void *user, size_t item, int thread)
+{
+    (void)user;
+    (void)item;
+    (void)thread;
+    amx_begin();
+    for (int i = 0; i < AMX_ROUNDS; i++) {
+        AMX_DOT_BF16(0, 4, 6);
+        AMX_DOT_BF16(1, 4, 7);
+        AMX_DOT_BF16(2, 5, 6);
+        AMX_DOT_BF16(3, 5, 7);
+    }
+    amx_release();
+}
+
+static void s8_amx(void *user, size_t item, int thread)
+{
+    (void)user;
+    (void)item;
+    (void)thread;
+    amx_begin();
+    for (int i = 0; i < AMX_ROUNDS; i++) {
+        AMX_DOT_S8U8(0, 4, 6);
+        AMX_DOT_S8U8(1, 4, 7);
+        AMX_DOT_S8U8(2, 5, 6);
+        AMX_DOT_S8U8(3, 5, 7);
+    }
+    amx_release();
+}
+
 __attribute__((target("avx2"))) static void read_item(void *user, size_t item, int thread)
 {
     (void)thread;
@@ -126,6 +170,12 @@ int limits_measure(Pool *pool, Limits *limits)
         limits->bf16_gflops = 4 * done / best_of(pool, threads, bf16_avx512, NULL) * 1e-9;
     if (wide && __builtin_cpu_supports("avx512vnni"))
         limits->s8_gops = 8 * done / best_of(pool, threads, s8_avx512, NULL) * 1e-9;
+    if (wide && amx_usable()) {
+        limits->cpu = "amx";
+        done = 2.0 * (double)threads * AMX_ROUNDS * AMX_MACS;
+        limits->bf16_gflops = done / best_of(pool, threads, bf16_amx, NULL) * 1e-9;
+        limits->s8_gops = 2 * done / best_of(pool, threads, s8_amx, NULL) * 1e-9;
+    }
     return 0;
 }
 

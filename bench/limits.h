@@ -8,11 +8,12 @@
 #include "model/pool.h"
 
 typedef struct Limits {
-    const char *cpu;    /* "avx2" or "avx512": of the loops below */
+    const char *cpu;    /* "avx2", "avx512" or "amx": of the loops below */
     double f32_gflops;  /* fused multiply-adds, two operations each */
     double s16_gops;    /* products of 16-bit integers summed in pairs, and added: int8 without
                            instructions of its own */
-    double bf16_gflops; /* products of bf16 in pairs; 0: no such instruction. So too: */
+    double bf16_gflops; /* products of bf16 in pairs, by tiles with AMX; 0: no such instruction. So
+                           too: */
     double s8_gops;     /* products of 8-bit integers in fours */
 } Limits;
 

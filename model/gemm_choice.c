@@ -15,8 +15,8 @@
 enum {
     COLUMNS = 4096, /* 16 MB of bf16: more than L2 */
     STEPS = 2048,
-    ROWS = 128,
-    TURNS = 5,
+    ROWS = 512, /* as many as make reading the weights cheap, with AMX too */
+    TURNS = 3,
     FILE_MAX = 1024
 };
 
