@@ -343,22 +343,38 @@ static void segment_pack(Tile *t, const float *keys, const float *values, size_t
     }
 }
 
-/* The same in pairs of bf16. */
+/* Row i, or zeros behind the last, in bf16; d is even. */
+static void segment_row(uint16_t *line, const float *rows, size_t stride, size_t i, size_t n,
+                        size_t d)
+{
+    if (i < n)
+        kernels()->f32_to_bf16(line, rows + i * stride, d);
+    else
+        memset(line, 0, d * sizeof *line);
+}
+
+/* The same in pairs of bf16: of a key's neighbours, and of two values' same places. */
 static void segment_pack_pairs(Tile *t, const float *keys, const float *values, size_t stride,
                                size_t n, size_t d, size_t padded)
 {
-    size_t room = (n + KERNEL_BLOCK - 1) / KERNEL_BLOCK * KERNEL_BLOCK;
+    const size_t room = (n + KERNEL_BLOCK - 1) / KERNEL_BLOCK * KERNEL_BLOCK;
     uint16_t *to_keys = t->keys, *to_values = t->values;
+    uint16_t *even = t->q_bf16, *odd = even + padded; /* free until there are queries */
     for (size_t i = 0; i < room; i++) {
         uint16_t *column = to_keys + i / KERNEL_BLOCK * d * KERNEL_BLOCK + i % KERNEL_BLOCK * 2;
-        uint16_t *row = to_values + i / 2 * padded * 2 + i % 2;
+        segment_row(even, keys, stride, i, n, d);
+        for (size_t j = 0; j < d; j += 2)
+            memcpy(column + j * KERNEL_BLOCK, even + j, 2 * sizeof *even);
+    }
+    for (size_t i = 0; i < room; i += 2) {
+        uint16_t *row = to_values + i * padded;
+        segment_row(even, values, stride, i, n, d);
+        segment_row(odd, values, stride, i + 1, n, d);
         for (size_t j = 0; j < d; j++) {
-            column[j / 2 * KERNEL_BLOCK * 2 + j % 2] =
-                i < n ? kernel_to_bf16(keys[i * stride + j]) : 0;
-            row[j * 2] = i < n ? kernel_to_bf16(values[i * stride + j]) : 0;
+            row[2 * j] = even[j];
+            row[2 * j + 1] = odd[j];
         }
-        for (size_t j = d; j < padded; j++)
-            row[j * 2] = 0;
+        memset(row + 2 * d, 0, 2 * (padded - d) * sizeof *row);
     }
 }
 
