@@ -124,20 +124,19 @@ static void tile_ready(Tile *t, size_t rows, size_t d, bool pairs)
 }
 
 /* Rows from .. to - 1: scores of keys begin .. begin + KERNEL_BLOCK - 1 -> their exp, less the
- * running maximum; zeros for those that the row does not see. The most that one sees. */
-static size_t tile_softmax(Tile *t, size_t from, size_t to, size_t padded, size_t begin)
+ * running maximum, in bf16 to `share` where values are pairs; zeros for those that the row does not
+ * see. The most that one sees. */
+static size_t tile_softmax(Tile *t, size_t from, size_t to, size_t padded, size_t begin, bool pairs)
 {
     const KernelTable *k = kernels();
     size_t most = 0;
     for (size_t r = from; r < to; r++) {
         float *scores = t->scores + r * KERNEL_BLOCK;
+        uint16_t *share = t->share_bf16 + r * KERNEL_BLOCK;
         size_t seen = t->limit[r] > begin ? t->limit[r] - begin : 0;
         seen = seen < KERNEL_BLOCK ? seen : KERNEL_BLOCK;
-        memset(scores + seen, 0, (KERNEL_BLOCK - seen) * sizeof *scores);
-        if (seen == 0)
-            continue;
         most = seen > most ? seen : most;
-        float max = k->max(scores, seen);
+        float max = seen > 0 ? k->max(scores, seen) : -INFINITY;
         if (max > t->max[r]) {
             if (begin > 0) {
                 float shrink = expf(t->max[r] - max);
@@ -146,7 +145,13 @@ static size_t tile_softmax(Tile *t, size_t from, size_t to, size_t padded, size_
             }
             t->max[r] = max;
         }
-        t->total[r] += k->exp_sum(scores, seen, t->max[r]);
+        if (pairs) {
+            t->total[r] += k->exp_share(share, scores, seen, t->max[r]);
+            continue;
+        }
+        memset(scores + seen, 0, (KERNEL_BLOCK - seen) * sizeof *scores);
+        if (seen > 0)
+            t->total[r] += k->exp_sum(scores, seen, t->max[r]);
     }
     return most;
 }
@@ -161,18 +166,16 @@ static void tile_block(Tile *t, size_t from, size_t to, size_t d, size_t padded,
     if (!b->key_pairs) {
         k->tile(scores, KERNEL_BLOCK, t->q + from * d, d, b->keys, KERNEL_BLOCK, rows, d,
                 KERNEL_BLOCK, false);
-        const size_t most = tile_softmax(t, from, to, padded, begin);
+        const size_t most = tile_softmax(t, from, to, padded, begin, false);
         k->tile(sums, padded, scores, KERNEL_BLOCK, b->values, padded, rows, most, padded,
                 begin > 0);
         return;
     }
-    uint16_t *share = t->share_bf16 + from * KERNEL_BLOCK;
     k->tile_pairs(scores, KERNEL_BLOCK, t->q_bf16 + from * d, d, b->key_pairs, KERNEL_BLOCK, rows,
                   d, KERNEL_BLOCK, false);
-    const size_t most = tile_softmax(t, from, to, padded, begin);
-    k->f32_to_bf16(share, scores, rows * KERNEL_BLOCK);
-    k->tile_pairs(sums, padded, share, KERNEL_BLOCK, b->value_pairs, padded, rows,
-                  (most + 1) / 2 * 2, padded, begin > 0);
+    const size_t most = tile_softmax(t, from, to, padded, begin, true);
+    k->tile_pairs(sums, padded, t->share_bf16 + from * KERNEL_BLOCK, KERNEL_BLOCK, b->value_pairs,
+                  padded, rows, (most + 1) / 2 * 2, padded, begin > 0);
 }
 
 static void tile_end(Tile *t, size_t rows, size_t d, size_t padded)

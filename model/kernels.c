@@ -56,6 +56,17 @@ static float plain_exp_sum(float *x, size_t n, float subtract)
     return sum;
 }
 
+static float plain_exp_share(uint16_t *y, const float *x, size_t n, float subtract)
+{
+    float sum = 0;
+    for (size_t i = 0; i < KERNEL_BLOCK; i++) {
+        float e = i < n ? expf(x[i] - subtract) : 0;
+        sum += e;
+        y[i] = kernel_to_bf16(e);
+    }
+    return sum;
+}
+
 static void plain_rope(float *x, const float *cos, const float *sin, size_t half)
 {
     for (size_t i = 0; i < half; i++) {
@@ -150,6 +161,7 @@ static const KernelTable kernels_plain = {
     .scale = plain_scale,
     .max = plain_max,
     .exp_sum = plain_exp_sum,
+    .exp_share = plain_exp_share,
     .rope = plain_rope,
     .tile = plain_tile,
     .panels_f32 = plain_panels_f32,

@@ -52,6 +52,9 @@ typedef struct KernelTable {
     float (*max)(const float *x, size_t n); /* n >= 1 */
     /* x = exp(x - subtract); the sum of the results */
     float (*exp_sum)(float *x, size_t n, float subtract);
+    /* y [KERNEL_BLOCK] = exp(x - subtract) in bf16, zeros from n on; the sum before rounding.
+     * x [KERNEL_BLOCK], none of the first n above subtract. */
+    float (*exp_share)(uint16_t *y, const float *x, size_t n, float subtract);
     /* One head's vector: (x[i], x[i + half]) turned by the angle whose cos and sin are [half]. */
     void (*rope)(float *x, const float *cos, const float *sin, size_t half);
 

@@ -14,6 +14,7 @@
 #include <math.h>
 #include <string.h>
 
+#define CPU_BF16
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,fma,avx512vnni,avx512bf16")
 #define I_DOT_U8(sum, w, x) _mm512_dpbusd_epi32(sum, w, x)
 #include "model/kernels_avx512.h"

@@ -126,6 +126,7 @@ static inline void V_STORE_BF16(uint16_t *p, __m256 v)
     const __m256i packed = _mm256_packus_epi32(all, all);
     _mm_storeu_si128((__m128i *)p, _mm256_castsi256_si128(_mm256_permute4x64_epi64(packed, 0x08)));
 }
+#define V_STORE_SHARE V_STORE_BF16
 
 #include "model/kernels_body.h"
 #include "model/kernels_gemm_body.h"

@@ -83,7 +83,13 @@ static inline __m256i V_TO_BF16(VEC v)
         _mm512_mask_mov_epi32(up, _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q), nan));
 }
 #define V_STORE_BF16(p, v) _mm256_storeu_si256((__m256i *)(p), V_TO_BF16(v))
-#define V_STORE_S8(p, v)   _mm_storeu_si128((__m128i *)(p), _mm512_cvtepi32_epi8(V_TO_I(v)))
+/* The CPU's own instruction takes subnormal numbers for zeros. */
+#ifdef CPU_BF16
+#define V_STORE_SHARE(p, v) _mm256_storeu_si256((__m256i *)(p), (__m256i)_mm512_cvtneps_pbh(v))
+#else
+#define V_STORE_SHARE V_STORE_BF16
+#endif
+#define V_STORE_S8(p, v) _mm_storeu_si128((__m128i *)(p), _mm512_cvtepi32_epi8(V_TO_I(v)))
 
 #ifdef I_DOT_U8
 #define I_Q4_BEGIN(p)       I_SET4(p)

@@ -9,6 +9,7 @@
 #include <math.h>
 #include <string.h>
 
+#define CPU_BF16
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,fma,avx512vnni,avx512bf16")
 #define I_DOT_U8(sum, w, x)   _mm512_dpbusd_epi32(sum, w, x)
 #define V_DOT_BF16(sum, w, x) _mm512_dpbf16_ps(sum, (__m512bh)(w), (__m512bh)(x))

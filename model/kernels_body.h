@@ -10,6 +10,7 @@
  *   V_S8(p)                      VEC_N signed bytes from p, widened
  *   V_BF16_EVEN(p) V_BF16_ODD(p) of 2 * VEC_N bf16 at p, those with even and odd index
  *   V_STORE_BF16(p, v)           rounded as kernel_to_bf16 does
+ *   V_STORE_SHARE(p, v)          the same of zeros and numbers from 2^-126 on, NaN among them
  * and gets a static KernelTable's functions. tests/unit/test_kernels.c includes it once more over
  * plain arrays of 16, which proves the wide version's loops on CPUs without it.
  */
@@ -134,6 +135,29 @@ static float body_exp_sum(float *x, size_t n, float subtract)
         for (; i < n; i++)
             total += x[i];
     }
+    return total;
+}
+
+static float body_exp_share(uint16_t *y, const float *x, size_t n, float subtract)
+{
+    VEC sum = V_ZERO(), shift = V_SET(subtract);
+    size_t i = 0;
+    for (; i + VEC_N <= n; i += VEC_N) {
+        VEC e = body_exp(V_SUB(V_LOAD(x + i), shift));
+        V_STORE_SHARE(y + i, e);
+        sum = V_ADD(sum, e);
+    }
+    float total = V_SUM(sum), part[VEC_N] = {0};
+    if (i < n) {
+        V_STORE(part, body_exp(V_SUB(V_LOAD(x + i), shift)));
+        for (size_t j = 0; j < VEC_N; j++) {
+            part[j] = i + j < n ? part[j] : 0;
+            total += part[j];
+        }
+        V_STORE_SHARE(y + i, V_LOAD(part));
+        i += VEC_N;
+    }
+    memset(y + i, 0, (KERNEL_BLOCK - i) * sizeof *y);
     return total;
 }
 
@@ -324,8 +348,8 @@ static void body_f32_to_bf16(uint16_t *y, const float *x, size_t n)
 
 #define BODY_TABLE(CPU, NAME, GEMM)                                                                \
     .cpu = CPU, .name = NAME, .rmsnorm = body_rmsnorm, .silu_mul = body_silu_mul, .add = body_add, \
-    .scale = body_scale, .max = body_max, .exp_sum = body_exp_sum, .rope = body_rope,              \
-    .tile = body_tile, .panels_f32 = body_panels_f32, .panels_bf16 = body_panels_bf16,             \
-    .bf16_to_f32 = body_bf16_to_f32, .pairs_to_f32 = body_pairs_to_f32,                            \
-    .f32_to_bf16 = body_f32_to_bf16, .gemm = GEMM, .s8_scale = body_s8_scale,                      \
-    .s8_mul = body_s8_mul
+    .scale = body_scale, .max = body_max, .exp_sum = body_exp_sum, .exp_share = body_exp_share,    \
+    .rope = body_rope, .tile = body_tile, .panels_f32 = body_panels_f32,                           \
+    .panels_bf16 = body_panels_bf16, .bf16_to_f32 = body_bf16_to_f32,                              \
+    .pairs_to_f32 = body_pairs_to_f32, .f32_to_bf16 = body_f32_to_bf16, .gemm = GEMM,              \
+    .s8_scale = body_s8_scale, .s8_mul = body_s8_mul

@@ -188,6 +188,35 @@ static void test_exp_sum(void **user)
     }
 }
 
+/* The same in bf16: each of exp_sum's values rounded, zeros behind the last. */
+static void test_exp_share(void **user)
+{
+    (void)user;
+    FOR_EACH_TABLE(k)
+    for (size_t n = 0; n <= KERNEL_BLOCK; n++)
+        for (int special = 0; special < 3; special++) {
+            float *x = random_values(KERNEL_BLOCK, 50), exps[KERNEL_BLOCK];
+            uint16_t got[KERNEL_BLOCK];
+            for (size_t i = 0; i < KERNEL_BLOCK; i++)
+                x[i] -= 50;
+            if (special > 0 && n > 0)
+                x[n / 2] = special == 1 ? NAN : -INFINITY;
+            memcpy(exps, x, sizeof exps);
+            memset(got, 0x55, sizeof got);
+            float sum = n > 0 ? k->exp_sum(exps, n, 0.5f) : 0;
+            float got_sum = k->exp_share(got, x, n, 0.5f);
+            if (special == 1 && n > 0)
+                assert_true(isnan(got_sum));
+            else
+                assert_close(&got_sum, &sum, 1, 1e-6, k->name, "exp_share's sum");
+            for (size_t i = 0; i < KERNEL_BLOCK; i++)
+                if (got[i] != (i < n ? kernel_to_bf16(exps[i]) : 0))
+                    fail_msg("exp_share of %s, n=%zu: value %zu is %04x, exp %g", k->name, n, i,
+                             got[i], (double)exps[i]);
+            free(x);
+        }
+}
+
 static void test_rope(void **user)
 {
     (void)user;
@@ -420,12 +449,19 @@ static void test_choice(void **user)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rmsnorm),       cmocka_unit_test(test_silu_mul),
-        cmocka_unit_test(test_add_scale_max), cmocka_unit_test(test_exp_sum),
-        cmocka_unit_test(test_rope),          cmocka_unit_test(test_tile),
-        cmocka_unit_test(test_panels),        cmocka_unit_test(test_pairs),
-        cmocka_unit_test(test_bf16),          cmocka_unit_test(test_s8),
-        cmocka_unit_test(test_gelu_softmax),  cmocka_unit_test(test_rope_table),
+        cmocka_unit_test(test_rmsnorm),
+        cmocka_unit_test(test_silu_mul),
+        cmocka_unit_test(test_add_scale_max),
+        cmocka_unit_test(test_exp_sum),
+        cmocka_unit_test(test_exp_share),
+        cmocka_unit_test(test_rope),
+        cmocka_unit_test(test_tile),
+        cmocka_unit_test(test_panels),
+        cmocka_unit_test(test_pairs),
+        cmocka_unit_test(test_bf16),
+        cmocka_unit_test(test_s8),
+        cmocka_unit_test(test_gelu_softmax),
+        cmocka_unit_test(test_rope_table),
         cmocka_unit_test(test_choice),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

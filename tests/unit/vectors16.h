@@ -190,6 +190,7 @@ static NOT_INLINE void V_STORE_BF16(uint16_t *p, VEC v)
     for (int i = 0; i < 16; i++)
         p[i] = kernel_to_bf16(v.lane[i]);
 }
+#define V_STORE_SHARE V_STORE_BF16
 static NOT_INLINE IVEC I_DOT_U8(IVEC sum, IVEC w, IVEC x)
 {
     EACH_I(16, s32,
