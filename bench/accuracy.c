@@ -227,14 +227,14 @@ static void window(const char *frames_path, const char *pts_path, char **questio
     for (size_t i = 0; i < n; i++) {
         rgb[i] = pixels + i * (size_t)height * (size_t)width * 3;
         double at = ((double *)pts.data)[i] - ((double *)pts.data)[0];
-        frames[i] = (LocateFrame){rgb[i], width, height, at};
+        frames[i] = (LocateFrame){.rgb = rgb[i], .width = width, .height = height, .seconds = at};
         if (i % 2 == 0)
             seconds[i / 2] = at;
     }
     Locator *locator = NULL;
     CHECK(locator_new(modes[0].engine, 0, &locator, &err));
     CHECK(locator_watch(locator, frames, n, &err));
-    TimelineVideo video = {rgb, n, width, height, seconds, false, false};
+    TimelineVideo video = {rgb, n, width, height, seconds, false, false, NULL};
     ask_all(locator, &video, questions, n_questions);
     locator_free(locator);
     npy_deinit(&npy);

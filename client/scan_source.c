@@ -167,7 +167,7 @@ static int new_pixels(int width, int height, Pixels **pixels, uint8_t **rgb)
     if (zmq_msg_init_size(&message, bytes) < 0)
         return -ENOMEM;
     *rgb = zmq_msg_data(&message);
-    *pixels = pixels_new(&message);
+    *pixels = pixels_new(&message, NULL, 0);
     if (!*pixels)
         zmq_msg_close(&message);
     return *pixels ? 0 : -ENOMEM;

@@ -86,6 +86,8 @@ bool analyst_message(Daemon *daemon, const When__FromWorker *message)
     case WHEN__FROM_WORKER__BODY_JOB_DONE:
         if (message->job_done->job_id == 0)
             return model_loaded(daemon, message->job_done);
+        daemon->analyst.visual_tokens += message->job_done->visual_tokens;
+        daemon->analyst.visual_tokens_kept += message->job_done->visual_tokens_kept;
         return scheduler_job_done(daemon->scheduler, message->job_done) == 0;
     default:
         return false;
@@ -115,6 +117,8 @@ static int fill_job(const Task *task, When__Job *job, When__FrameInfo *infos,
         infos[i].height = frame->height;
         infos[i].session = frame->session;
         infos[i].motion = frame->motion;
+        infos[i].cells.data =
+            (uint8_t *)(uintptr_t)pixels_cells(frame->pixels, &infos[i].cells.len);
         info_list[i] = &infos[i];
         int r = pixels_message(frame->pixels, &pixels[i]);
         if (r < 0)

@@ -19,6 +19,7 @@ typedef struct Analyst {
     bool loaded;      /* now */
     int64_t heard_us; /* when it last said something, or got work after it had none */
     char notice[512];
+    uint64_t visual_tokens, visual_tokens_kept; /* of all jobs done */
 } Analyst;
 
 void analyst_setup(Daemon *daemon);

@@ -360,7 +360,8 @@ int feed_frame(Feed *feed, const When__FrameInfo *info, zmq_msg_t *pixels, int64
     if (info->width == 0 || info->height == 0 || bytes > WIRE_MAX_PIXEL_BYTES / 3 ||
         bytes * 3 != zmq_msg_size(pixels) || info->utc_err_us < 0 || info->pts_us > INT64_MAX / 4 ||
         info->pts_us < INT64_MIN / 4 || info->utc_us > INT64_MAX / 4 ||
-        info->utc_us < INT64_MIN / 4 || info->utc_err_us > INT64_MAX / 4)
+        info->utc_us < INT64_MIN / 4 || info->utc_err_us > INT64_MAX / 4 ||
+        info->cells.len > bytes / 8)
         return FEED_BAD_FRAME;
     feed->last_frame_us = feed->counts.last_frame_at_us = now_us;
     feed->ended = feed->settled = false;
@@ -387,7 +388,7 @@ int feed_frame(Feed *feed, const When__FrameInfo *info, zmq_msg_t *pixels, int64
         if (info->pts_us < feed->resume_pts_us)
             return 0; /* examined before, or on its way */
     }
-    frame.pixels = pixels_new(pixels);
+    frame.pixels = pixels_new(pixels, info->cells.data, info->cells.len);
     if (!frame.pixels)
         return -ENOMEM;
     feed->counts.last_utc_us = frame.utc_us;

@@ -167,6 +167,10 @@ void metrics_write(Daemon *daemon, Str *out)
         (double)scheduler_examined(daemon->scheduler));
     one(out, "questions_total", "counter", "Questions asked of the model.",
         (double)scheduler_questions(daemon->scheduler));
+    one(out, "visual_tokens_total", "counter", "Visual tokens of the windows examined.",
+        (double)daemon->analyst.visual_tokens);
+    one(out, "visual_tokens_kept_total", "counter", "Of those: not left out as unchanged (gate).",
+        (double)daemon->analyst.visual_tokens_kept);
     one(out, "bad_messages_total", "counter", "Messages refused: unknown, oversized or damaged.",
         (double)(daemon->bad_messages + service_bad_messages(daemon->service)));
     one(out, "refused_connections_total", "counter", "Connections from elsewhere without a key.",

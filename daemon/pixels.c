@@ -4,21 +4,33 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct Pixels {
     unsigned refs;
     zmq_msg_t message;
+    size_t cell_bytes;
+    uint8_t cells[];
 };
 
-Pixels *pixels_new(zmq_msg_t *message)
+Pixels *pixels_new(zmq_msg_t *message, const uint8_t *cells, size_t bytes)
 {
-    Pixels *pixels = calloc(1, sizeof *pixels);
+    Pixels *pixels = calloc(1, sizeof *pixels + bytes);
     if (!pixels)
         return NULL;
+    pixels->cell_bytes = bytes;
+    if (bytes > 0)
+        memcpy(pixels->cells, cells, bytes);
     pixels->refs = 1;
     zmq_msg_init(&pixels->message);
     zmq_msg_move(&pixels->message, message);
     return pixels;
+}
+
+const uint8_t *pixels_cells(const Pixels *pixels, size_t *bytes)
+{
+    *bytes = pixels->cell_bytes;
+    return pixels->cells;
 }
 
 Pixels *pixels_ref(Pixels *pixels)

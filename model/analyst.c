@@ -117,8 +117,8 @@ static int load(Analyst *a, const When__AnalystSetup *setup, Error *err)
 
 /* --- jobs --- */
 
-/* The job's frames to a->frames, each checked against its pixels. Sizes, order and cells are
- * checked again, against each other, by locator_watch. */
+/* The job's frames to a->frames, each checked against its pixels. Sizes and order are checked
+ * again, against each other, by locator_watch. */
 static int take_frames(Analyst *a, const When__Job *job, WireMessage *m, Error *err)
 {
     size_t n = job->n_frames;
@@ -143,12 +143,22 @@ static int take_frames(Analyst *a, const When__Job *job, WireMessage *m, Error *
                              "frame %zu is of another session than frame 0: their times do not "
                              "compare",
                              i);
+        /* One bit a cell; sides that are no multiples are locator_watch's. */
+        const size_t cell = (size_t)engine_cell_px(a->engine);
+        const size_t cells = info->width / cell * (info->height / cell);
+        if (info->cells.len > 0 && info->cells.len != (cells + 7) / 8)
+            return error_set(
+                err, EINVAL, EX_DATAERR,
+                "frame %zu has %zu bytes of changed cells: %zu are expected of its %zu "
+                "cells",
+                i, info->cells.len, (cells + 7) / 8, cells);
         int64_t since_us;
         if (__builtin_sub_overflow(info->pts_us, job->frames[0]->pts_us, &since_us))
             return error_set(err, EINVAL, EX_DATAERR, "frame %zu has an absurd time", i);
         a->frames[i] = (LocateFrame){.rgb = zmq_msg_data(&m->pixels[i]),
                                      .width = (int)info->width,
                                      .height = (int)info->height,
+                                     .cells = info->cells.len > 0 ? info->cells.data : NULL,
                                      .seconds = (double)since_us / (double)US_PER_S};
     }
     return 0;
@@ -248,9 +258,12 @@ static int run_job(Analyst *a, const When__Job *job, WireMessage *m, Error *err)
     } else if (r == 0) {
         log_debug("analyst", "camera=%.64s job=%" PRIu64 " frames=%zu questions=%zu seconds=%.3f",
                   job->camera, job->job_id, job->n_frames, job->n_questions, seconds);
+        size_t all;
         When__JobDone done = WHEN__JOB_DONE__INIT;
         done.job_id = job->job_id;
         done.seconds = seconds;
+        done.visual_tokens_kept = locator_visual_tokens(a->locator, &all);
+        done.visual_tokens = all;
         r = send_done(a, &done);
     }
     return r < 0 ? error_set(err, -r, EX_IOERR, "whend does not take messages: %s", strerror(-r))

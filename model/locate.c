@@ -41,9 +41,10 @@ struct Locator {
     Timeline *timeline;     /* up to the video's end */
     GrammarRules *rules[2]; /* for any times, and for those within a minute */
     size_t max_tokens;
-    double origin_s;            /* seconds of the first frame: the model's 00:00.00 */
-    AnswerClock clock;          /* from there */
-    bool watching, short_video; /* short: below a minute */
+    size_t visual_tokens, all_tokens; /* of the last watch */
+    double origin_s;                  /* seconds of the first frame: the model's 00:00.00 */
+    AnswerClock clock;                /* from there */
+    bool watching, short_video;       /* short: below a minute */
     Asked asked[LOCATE_TOGETHER];
 
     TokenIds prompt; /* of the last question; reused */
@@ -58,8 +59,8 @@ struct Locator {
     bool has_prompt;
 
     /* Of a watch; reused. */
-    const uint8_t **frames;
-    size_t frames_capacity;
+    const uint8_t **frames, **cells;
+    size_t frames_capacity, cells_capacity;
     double *seconds; /* of the frames from the first, then of the grids */
     size_t seconds_capacity;
 };
@@ -131,6 +132,7 @@ void locator_free(Locator *l)
     free(l->prompt_positions);
     free(l->prompt_ids);
     free(l->frames);
+    free(l->cells);
     free(l->seconds);
     free(l);
 }
@@ -209,6 +211,7 @@ static int check_frames(const Locator *l, const LocateFrame *frames, size_t n, E
 int locator_watch(Locator *l, const LocateFrame *frames, size_t n, Error *err)
 {
     l->watching = l->has_prompt = false;
+    l->visual_tokens = l->all_tokens = 0;
     timeline_rollback(l->timeline, (TimelineMark){0});
     int r = check_frames(l, frames, n, err);
     if (r < 0)
@@ -216,11 +219,15 @@ int locator_watch(Locator *l, const LocateFrame *frames, size_t n, Error *err)
     const size_t pair = (size_t)engine_hparams(l->engine)->vision.temporal_patch;
     const size_t grids = (n + pair - 1) / pair;
     if (mem_grow((void **)&l->frames, &l->frames_capacity, n, sizeof *l->frames) < 0 ||
+        mem_grow((void **)&l->cells, &l->cells_capacity, n, sizeof *l->cells) < 0 ||
         mem_grow((void **)&l->seconds, &l->seconds_capacity, n, sizeof *l->seconds) < 0)
         return no_memory(err);
+    bool gated = false;
     l->origin_s = frames[0].seconds;
     for (size_t i = 0; i < n; i++) {
         l->frames[i] = frames[i].rgb;
+        l->cells[i] = frames[i].cells;
+        gated |= frames[i].cells != NULL;
         l->seconds[i] = frames[i].seconds - l->origin_s;
     }
     l->clock = answer_clock(l->seconds, n, pair);
@@ -236,13 +243,23 @@ int locator_watch(Locator *l, const LocateFrame *frames, size_t n, Error *err)
                            .n_frames = n,
                            .width = frames[0].width,
                            .height = frames[0].height,
-                           .seconds = l->seconds};
+                           .seconds = l->seconds,
+                           .cells = gated ? l->cells : NULL};
     if (r == 0)
         r = timeline_append_video(l->timeline, &video, err);
     if (r < 0)
         return r;
+    const size_t cell = (size_t)engine_cell_px(l->engine);
+    l->visual_tokens = timeline_length(l->timeline) - pad;
+    l->all_tokens = grids * ((size_t)frames[0].width / cell) * ((size_t)frames[0].height / cell);
     l->watching = true;
     return 0;
+}
+
+size_t locator_visual_tokens(const Locator *l, size_t *all)
+{
+    *all = l->all_tokens;
+    return l->visual_tokens;
 }
 
 /* Notes a chosen token: in the order of the text, so that an interval's tokens can be found. */

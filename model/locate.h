@@ -22,6 +22,10 @@ typedef struct LocateFrame {
         *rgb; /* [height, width, 3], sides multiples of engine_cell_px(), all frames equal */
     int width, height; /* pixels */
     double seconds;    /* from the origin of the window; not falling */
+    /* The gate's bitmap: cells that changed since this cell was last in a frame, row after row,
+     * lowest bit first; NULL: all. What did not change is not looked at again, but in the first two
+     * frames. */
+    const uint8_t *cells;
 } LocateFrame;
 
 typedef struct LocateInterval {
@@ -49,6 +53,9 @@ void locator_free(Locator *locator);
  * frame is repeated, as the reference does. -E2BIG with EX_DATAERR when they do not fit the
  * context. */
 int locator_watch(Locator *locator, const LocateFrame *frames, size_t n_frames, Error *err);
+
+/* Visual tokens of the last locator_watch; *all: had every cell counted. 0 without one. */
+size_t locator_visual_tokens(const Locator *locator, size_t *all);
 
 /* Asks about the frames of the last locator_watch; the locator is as before the question
  * afterwards. The question goes to the model verbatim when its chat template brings its own system

@@ -32,6 +32,7 @@ static void scratch_release(TimelineScratch *s)
     free(s->embeds);
     free(s->positions);
     free(s->ids);
+    free(s->keep);
     free(s->normed);
     free(s->logits);
     free(s->exps);
@@ -286,6 +287,37 @@ int timeline_append_ids(Timeline *t, const int32_t *ids, size_t n, Error *err)
     return timeline_append_together(&text, 1, err);
 }
 
+/* Which visual tokens of the video's n there are, to the scratch; how many. */
+static size_t choose_tokens(Timeline *t, const TimelineVideo *video, size_t n, size_t per_grid)
+{
+    const size_t pair = (size_t)t->engine->hparams.vision.temporal_patch;
+    uint8_t *keep = t->scratch->keep;
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++) {
+        const size_t grid = i / per_grid, cell = i % per_grid;
+        keep[i] = grid == 0 && !video->continues;
+        for (size_t f = grid * pair; f < (grid + 1) * pair && f < video->n_frames; f++)
+            keep[i] |= !video->cells[f] || (video->cells[f][cell / 8] >> cell % 8 & 1);
+        kept += keep[i];
+    }
+    return kept;
+}
+
+/* The embeddings and position ids of those tokens, [n] -> [kept], in place. */
+static void keep_tokens(Timeline *t, size_t n)
+{
+    TimelineScratch *s = t->scratch;
+    const size_t hidden = (size_t)t->engine->hparams.text.hidden;
+    size_t to = 0;
+    for (size_t i = 0; i < n; i++)
+        if (s->keep[i])
+            memmove(s->embeds + to++ * hidden, s->embeds + i * hidden, hidden * sizeof *s->embeds);
+    to = 0;
+    for (size_t i = 0; i < 3 * n; i++)
+        if (s->keep[i % n])
+            s->positions[to++] = s->positions[i];
+}
+
 /* Visual tokens of the video to the scratch's embeds, as many grids at once as bound the pixels'
  * buffer. */
 static int encode(Timeline *t, const TimelineVideo *video, const int32_t grid[3], size_t per_grid)
@@ -323,15 +355,21 @@ int timeline_append_video(Timeline *t, const TimelineVideo *video, Error *err)
                          "%zu frames of %d x %d pixels are no video for this model: sides must be "
                          "multiples of %d",
                          video->n_frames, video->width, video->height, hparams_cell_px(h));
-    int r = check_context(t, n, t->next, err);
+    const size_t per_grid = n / (size_t)segment.grid_thw[0], before = t->cache.n;
+    TimelineScratch *s = t->scratch;
+    if (video->continues && (before == 0 || t->ids[before - 1] != h->video_token))
+        return error_set(err, EINVAL, EX_SOFTWARE, "there is no video at the end to go on with");
+    size_t kept = n;
+    if (video->cells) {
+        if (mem_grow((void **)&s->keep, &s->keep_capacity, n, sizeof *s->keep) < 0)
+            return timeline_no_memory(err);
+        kept = choose_tokens(t, video, n, per_grid);
+    }
+    int r = check_context(t, kept, t->next, err);
     if (r == 0)
         r = room(t, n, err);
     if (r < 0)
         return r;
-    const size_t before = t->cache.n;
-    if (video->continues && (before == 0 || t->ids[before - 1] != h->video_token))
-        return error_set(err, EINVAL, EX_SOFTWARE, "there is no video at the end to go on with");
-    TimelineScratch *s = t->scratch;
     int32_t next, start = video->continues ? t->video_start : t->next;
     r = mrope_positions(&segment, 1, h->vision.merge, h->vision.tokens_per_second, start,
                         s->positions, n, &next);
@@ -340,19 +378,23 @@ int timeline_append_video(Timeline *t, const TimelineVideo *video, Error *err)
                          "the times of the frames fall or are out of range: they must be seconds "
                          "from the first one");
     next = video->continues && t->next > next ? t->next : next;
-    r = check_context(t, n, next, err);
+    r = check_context(t, kept, next, err);
     if (r < 0)
         return r;
     if (mem_grow((void **)&s->ids, &s->ids_capacity, n, sizeof *s->ids) < 0)
         return timeline_no_memory(err);
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < kept; i++)
         s->ids[i] = video->image ? h->image_token : h->video_token;
-    r = encode(t, video, segment.grid_thw, n / (size_t)segment.grid_thw[0]);
+    r = encode(t, video, segment.grid_thw, per_grid);
     if (r == -ENOMEM)
         return timeline_no_memory(err);
     if (r < 0)
         return error_set(err, -r, EX_SOFTWARE, "the vision transformer failed; the log says where");
-    r = timeline_append_embeds(t, s->embeds, s->ids, s->positions, n, next, err);
+    if (kept < n)
+        keep_tokens(t, n);
+    r = timeline_append_embeds(t, s->embeds, s->ids, s->positions, kept, next, err);
+    if (r == 0)
+        t->next = next; /* also when nothing of it changed */
     if (r == 0 && !video->continues) {
         t->video_at = before;
         t->video_start = start;

@@ -57,10 +57,15 @@ typedef struct TimelineVideo {
     bool continues; /* goes on with the video at the timeline's end: seconds count from that one's
                        begin, and position ids are what one video of all grids would have had */
     bool image;     /* one frame, as an image: its own pad token and pixel scale */
+    /* NULL: all cells count. Else [n_frames] bitmaps of merged cells, row after row, lowest bit
+     * first (NULL among them: all of that frame): a grid has no visual token of a cell that none of
+     * its frames has set; the others keep embeddings and position ids as they are with all. Every
+     * cell of the video's first grid counts. */
+    const uint8_t *const *cells;
 } TimelineVideo;
 
-/* One visual token a merged cell of each grid; the vision tokens around them are text. -EINVAL with
- * EX_DATAERR: no such sizes, times that fall, or nothing there to go on with. */
+/* One visual token a merged cell of each grid (but for `cells`); the vision tokens around them are
+ * text. -EINVAL with EX_DATAERR: no such sizes, times that fall, or nothing there to go on with. */
 int timeline_append_video(Timeline *timeline, const TimelineVideo *video, Error *err);
 
 /* Tokens whose embeddings [n, H] and position ids (rows t, h, w of n) are known; ids [n] are kept

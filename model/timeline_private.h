@@ -14,6 +14,8 @@ typedef struct TimelineScratch {
     size_t positions_capacity;
     int32_t *ids; /* [n] of visual tokens */
     size_t ids_capacity;
+    uint8_t *keep; /* [n] of the visual tokens that a video without `cells` would have */
+    size_t keep_capacity;
     float *normed;   /* [TIMELINE_MAX_TOGETHER, H] */
     float *logits;   /* [TIMELINE_MAX_TOGETHER, vocab], made when first needed */
     float *exps;     /* [vocab] */

@@ -21,6 +21,7 @@
 static char *checkpoint;
 
 enum { WIDTH = 56, HEIGHT = 28, FRAMES = 3, WAIT_MS = 60000 };
+enum { CELLS = WIDTH / 28 * (HEIGHT / 28), GRIDS = (FRAMES + 1) / 2, CELL_BYTES = (CELLS + 7) / 8 };
 
 /* whend's end, and the analyst's thread. */
 typedef struct Bench {
@@ -255,6 +256,24 @@ static void test_work(void **state)
     job_init(&t, 20);
     t.frames[2].session = 4;
     bad_job(&b, &t, "session");
+    /* Which cells changed: a bit for each of a frame's. */
+    job_init(&t, 22);
+    uint8_t cells[64] = {0};
+    t.frames[1].cells = (ProtobufCBinaryData){CELL_BYTES + 1, cells};
+    bad_job(&b, &t, "bytes of changed cells");
+    for (size_t gated = 0; gated < 2; gated++) {
+        job_init(&t, 23 + gated);
+        for (size_t i = 0; gated && i < FRAMES; i++)
+            t.frames[i].cells = (ProtobufCBinaryData){CELL_BYTES, cells};
+        t.job.n_questions = 0;
+        job_send(&b, &t);
+        m = next(&b);
+        assert_int_equal(m->body_case, WHEN__FROM_WORKER__BODY_JOB_DONE);
+        assert_false(m->job_done->failed);
+        assert_int_equal(m->job_done->visual_tokens, GRIDS * CELLS);
+        /* All of the first grid, nothing of what did not change. */
+        assert_int_equal(m->job_done->visual_tokens_kept, gated ? CELLS : GRIDS * CELLS);
+    }
     job_init(&t, 21);
     t.job.n_frames = t.n_pixels = 0;
     bad_job(&b, &t, "0 frames");

@@ -70,7 +70,7 @@ static void append_text(Timeline *t, int32_t first, size_t n)
 
 static void append_video(Timeline *t)
 {
-    TimelineVideo video = {frames, FRAMES, WIDTH, HEIGHT, seconds, false, false};
+    TimelineVideo video = {frames, FRAMES, WIDTH, HEIGHT, seconds, false, false, NULL};
     assert_int_equal(timeline_append_video(t, &video, NULL), 0);
 }
 
@@ -316,21 +316,21 @@ static void test_video_continues(void **state)
     append_text(once, 5, 4);
     append_video(once);
     append_text(pieces, 5, 4);
-    TimelineVideo video = {frames, 2, WIDTH, HEIGHT, seconds, true, false};
+    TimelineVideo video = {frames, 2, WIDTH, HEIGHT, seconds, true, false, NULL};
     assert_int_equal(timeline_append_video(pieces, &video, NULL), -EINVAL);
     video.continues = false;
     assert_int_equal(timeline_append_video(pieces, &video, NULL), 0);
-    video = (TimelineVideo){frames + 2, 4, WIDTH, HEIGHT, seconds + 1, true, false};
+    video = (TimelineVideo){frames + 2, 4, WIDTH, HEIGHT, seconds + 1, true, false, NULL};
     assert_int_equal(timeline_append_video(pieces, &video, NULL), 0);
     /* Back in time is refused; what was rolled back does not count. */
-    video = (TimelineVideo){frames, 2, WIDTH, HEIGHT, seconds, true, false};
+    video = (TimelineVideo){frames, 2, WIDTH, HEIGHT, seconds, true, false, NULL};
     assert_int_equal(timeline_append_video(pieces, &video, NULL), -EINVAL);
     TimelineMark mark = timeline_mark(pieces);
     append_text(pieces, 50, 3);
     assert_int_equal(timeline_append_video(pieces, &video, NULL), -EINVAL);
     append_video(pieces);
     timeline_rollback(pieces, mark);
-    video = (TimelineVideo){frames + 6, 2, WIDTH, HEIGHT, seconds + 3, true, false};
+    video = (TimelineVideo){frames + 6, 2, WIDTH, HEIGHT, seconds + 3, true, false, NULL};
     assert_int_equal(timeline_append_video(pieces, &video, NULL), 0);
     assert_same_tokens(once, pieces);
     float *a = logits_of(once), *b = logits_of(pieces);
@@ -361,6 +361,98 @@ static void keep(void *user, const char *stage, int layer, size_t first, size_t 
     assert_non_null(*to);
     assert_int_equal(first, 0);
     memcpy(*to, values, kept->floats * sizeof **to);
+}
+
+/* The merger's tokens, behind one another. */
+static void keep_merger(void *user, const char *stage, int layer, size_t first, size_t rows,
+                        size_t columns, const float *values)
+{
+    (void)layer;
+    if (strcmp(stage, "merger") == 0)
+        memcpy((float *)user + first * columns, values, rows * columns * sizeof *values);
+}
+
+/* Cells that did not change have no tokens; those that are there are what they are with all: the
+ * same as their embeddings and positions put there by hand, to the last bit. */
+static void test_video_cells(void **state)
+{
+    (void)state;
+    enum { CELLS = WIDTH / 28 * (HEIGHT / 28), ALL = FRAMES / 2 * CELLS };
+    /* Grids 0 (all of it, whatever they say), 1: cell 1 by its second frame, 2: none, 3: cell 0
+     * and, by a frame without a word, cell 1. */
+    static const uint8_t none = 0, left = 1, right = 2, both = 3;
+    const uint8_t *cells[FRAMES] = {&none, &left, &none, &right, &none, &none, &left, NULL};
+    static const uint8_t kept[ALL] = {1, 1, 0, 1, 0, 0, 1, 1};
+    const size_t hidden = (size_t)engine_hparams(engine)->text.hidden;
+    const size_t bytes = (size_t)engine_hparams(engine)->text.vocab * sizeof(float);
+    Timeline *dense = new_timeline(), *gated = new_timeline(), *by_hand = new_timeline();
+    float *tokens = malloc(ALL * hidden * sizeof *tokens), *embeds = malloc(ALL * hidden * 4);
+    assert_true(CELLS == 2 && tokens && embeds);
+    ComputeTap tap = {keep_merger, tokens}, no_tap = {0};
+    timeline_tap(dense, &tap);
+    append_text(dense, 5, 4);
+    append_video(dense);
+    timeline_tap(dense, &no_tap);
+    float *whole = logits_of(dense);
+
+    TimelineVideo video = {frames, FRAMES, WIDTH, HEIGHT, seconds, false, false, cells};
+    append_text(gated, 5, 4);
+    assert_int_equal(timeline_append_video(gated, &video, NULL), 0);
+    assert_int_equal(timeline_next_position(gated), timeline_next_position(dense));
+
+    int32_t all[3][4 + ALL], some[3][ALL], ids[ALL];
+    timeline_positions(dense, all[0]);
+    size_t n = 0;
+    for (size_t i = 0; i < ALL; i++)
+        n += kept[i];
+    for (size_t i = 0, to = 0; i < ALL; i++) {
+        if (!kept[i])
+            continue;
+        for (size_t axis = 0; axis < 3; axis++)
+            some[0][axis * n + to] = all[axis][4 + i];
+        memcpy(embeds + to * hidden, tokens + i * hidden, hidden * sizeof *embeds);
+        ids[to++] = engine_hparams(engine)->video_token;
+    }
+    append_text(by_hand, 5, 4);
+    assert_int_equal(timeline_append_embeds(by_hand, embeds, ids, some[0], n,
+                                            timeline_next_position(dense), NULL),
+                     0);
+    assert_same_tokens(gated, by_hand);
+    float *got = logits_of(gated), *want = logits_of(by_hand);
+    assert_memory_equal(got, want, bytes);
+    assert_true(memcmp(got, whole, bytes) != 0);
+    free(got);
+    free(want);
+
+    /* All set is as good as nothing said; a video that goes on has no first grid. */
+    for (size_t f = 0; f < FRAMES; f++)
+        cells[f] = &both;
+    timeline_rollback(gated, (TimelineMark){0});
+    append_text(gated, 5, 4);
+    assert_int_equal(timeline_append_video(gated, &video, NULL), 0);
+    got = logits_of(gated);
+    assert_memory_equal(got, whole, bytes);
+    cells[0] = cells[1] = &right;
+    const double later[1] = {9};
+    video = (TimelineVideo){frames, 2, WIDTH, HEIGHT, later, true, false, cells};
+    const size_t before = timeline_length(gated);
+    assert_int_equal(timeline_append_video(gated, &video, NULL), 0);
+    assert_int_equal(timeline_length(gated), before + 1);
+    cells[0] = cells[1] = &none;
+    const double last[1] = {11};
+    const int32_t next = timeline_next_position(gated);
+    video.seconds = last;
+    assert_int_equal(timeline_append_video(gated, &video, NULL), 0);
+    assert_int_equal(timeline_length(gated), before + 1);
+    assert_int_equal(timeline_next_position(gated) - next,
+                     2 * (int32_t)engine_hparams(engine)->vision.tokens_per_second);
+    free(got);
+    free(whole);
+    free(tokens);
+    free(embeds);
+    timeline_free(dense);
+    timeline_free(gated);
+    timeline_free(by_hand);
 }
 
 /* What is asked behind dropped grids does not see them: in the first layer, whose keys know nothing
@@ -513,7 +605,7 @@ static void test_context_is_bounded(void **state)
     assert_non_null(strstr(err.text, "shorter window"));
     /* Few tokens, but late ones. */
     const double late[FRAMES / 2] = {0, 1, 2, 1e9};
-    TimelineVideo video = {frames, FRAMES, WIDTH, HEIGHT, late, false, false};
+    TimelineVideo video = {frames, FRAMES, WIDTH, HEIGHT, late, false, false, NULL};
     error_clear(&err);
     assert_true(timeline_append_video(t, &video, &err) < 0);
     assert_int_equal(err.exit_code, EX_DATAERR);
@@ -695,9 +787,10 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_video_positions),   cmocka_unit_test(test_context_is_bounded),
         cmocka_unit_test(test_generate_stops),    cmocka_unit_test(test_fork),
         cmocka_unit_test(test_generate_together), cmocka_unit_test(test_video_continues),
-        cmocka_unit_test(test_drop_before),       cmocka_unit_test(test_kv_types),
-        cmocka_unit_test(test_two_timelines),     cmocka_unit_test(test_accessors),
-        cmocka_unit_test(test_refusals),          cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_video_cells),       cmocka_unit_test(test_drop_before),
+        cmocka_unit_test(test_kv_types),          cmocka_unit_test(test_two_timelines),
+        cmocka_unit_test(test_accessors),         cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_no_memory),
     };
     if (argc < 2) {
         fprintf(stderr, "usage: test_engine CHECKPOINT\n");

@@ -36,7 +36,8 @@ static int setup(void **state)
     for (size_t f = 0; f < FRAMES; f++) {
         for (size_t i = 0; i < sizeof pixels[f]; i++)
             pixels[f][i] = (uint8_t)(i * 13 + f * 41);
-        frames[f] = (LocateFrame){pixels[f], WIDTH, HEIGHT, 100 + 0.5 * (double)f};
+        frames[f] = (LocateFrame){
+            .rgb = pixels[f], .width = WIDTH, .height = HEIGHT, .seconds = 100 + 0.5 * (double)f};
     }
     return 0;
 }

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 import unittest
+import urllib.request
 
 SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 BUILD = os.environ.get("WHEN_BUILD", os.path.join(SOURCE, "build"))
@@ -136,6 +137,13 @@ class Subscriber:
         self.socket.close()
 
 
+def free_address():
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return "127.0.0.1:%d" % probe.getsockname()[1]
+
+
 class World:
     """A temporary folder with a whend in it. Use as a context manager: it leaves nothing behind."""
 
@@ -178,10 +186,20 @@ class World:
     def query_endpoint(self):
         return self.options.get("query", f"ipc://{self.runtime}/query.ipc")
 
+    @property
+    def http(self):
+        return self.options.get("http", "off")
+
+    def metrics(self):
+        """{name and labels as they are written: value} of a world with the option `http`."""
+        with urllib.request.urlopen(f"http://{self.http}/metrics", timeout=WAIT_S) as response:
+            lines = response.read().decode().splitlines()
+        return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if line[0] != "#")}
+
     def write_config(self):
         lines = [f"state_dir: {self.state}", f"runtime_dir: {self.runtime}", "log_level: debug", "model:",
                  f"  path: {self.model}", "endpoints:", f"  events: {self.events_endpoint}",
-                 f"  query: {self.query_endpoint}", "http: {address: off}", "cameras:"]
+                 f"  query: {self.query_endpoint}", f"http: {{address: {self.http}}}", "cameras:"]
         for name, keys in self.cameras.items():
             lines += [f"  {name}:"] + [f"    {key}: {value}" for key, value in keys.items()]
         lines += ["watches:"]

@@ -73,6 +73,23 @@ class Events(unittest.TestCase):
                                     f"{watch} at {entry['start_seconds']} s is missed: {intervals}")
         self.assertFalse([e for e in world.events() if e.watch == "yellow-car"], "there is no yellow car")
 
+    def test_gate(self):
+        """What did not change has no visual tokens, the answers are right all the same; without the gate all of them."""
+        for gate in ("off", "medium"):
+            with World(watches=self.WATCHES, cameras={"gate": file_camera("gate.mp4", fps="4", gate=gate)},
+                       options={"http": harness.free_address()}).start() as world:
+                world.wait_examined(world.subscribe())
+                self.check_truth(world)
+                metrics = world.metrics()
+                tokens, kept = (metrics[f"whend_visual_tokens{name}_total"] for name in ("", "_kept"))
+                self.assertGreater(tokens, 0)
+                if gate == "off":
+                    self.assertEqual(kept, tokens)
+                else:
+                    self.assertLess(kept, 0.7 * tokens)
+                    self.assertGreater(kept, 0.1 * tokens)
+                self.assertEqual(world.stop(), 0)
+
     def test_restart(self):
         """A clean stop and a new start: same daemon id, the sequence goes on, nothing is examined twice."""
         with World().start() as world:
