@@ -24,7 +24,7 @@ enum {
 #define WORTH_IT   1.1 /* oneDNN's advantage from which on it is taken */
 #define GFLOPS_MAX 1e7
 
-/* "AMD EPYC 9B14, avx512bf16, oneDNN 2.6.3" */
+/* "AMD EPYC 9B14, avx512bf16, oneDNN 2.6.3 in panels": what is timed, and where. */
 static void make_key(char *key, size_t size)
 {
     union {
@@ -35,7 +35,7 @@ static void make_key(char *key, size_t size)
         if (!__get_cpuid(0x80000002 + i, &brand.registers[4 * i], &brand.registers[4 * i + 1],
                          &brand.registers[4 * i + 2], &brand.registers[4 * i + 3]))
             brand.text[0] = 0;
-    snprintf(key, size, "%s, %s, %s", brand.text, kernels()->name, onednn_version());
+    snprintf(key, size, "%s, %s, %s in panels", brand.text, kernels()->name, onednn_version());
 }
 
 static void set(GemmChoice *c, double panels, double onednn)

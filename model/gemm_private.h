@@ -35,7 +35,8 @@ bool gemm_scratch_need(GemmScratch *scratch, size_t bytes);
 /* gemm_panels.c. -ENOMEM. */
 int gemm_panels_run(Gemm *gemm, const Panels *panels, const float *x, size_t m, float *y);
 
-/* gemm_onednn.c. The block of a weight is bf16 or f32 as oneDNN blocks it, then the bias. */
+/* gemm_onednn*.c. The block of a weight is panels of columns, bf16 or f32 as oneDNN blocks each,
+ * then the bias. */
 bool onednn_multiplies_bf16(void);
 const char *onednn_version(void);
 /* -ENOTSUP, -ENOMEM */

@@ -31,7 +31,7 @@ enum {
 /* Bytes that stay free on the disk: a cache must not be what fills it. */
 #define KEEP_FREE ((uint64_t)256 << 20)
 
-static const char MAGIC[8] = "whenpk03";
+static const char MAGIC[8] = "whenpk04";
 
 typedef struct Header {
     char magic[8];

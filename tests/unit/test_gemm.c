@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include <cmocka.h>
 
@@ -151,6 +152,155 @@ static void test_packed_bf16(void **state)
         !run(GEMM_BF16, GEMM_ONEDNN, true, false, 1)) {
         print_message("not run: oneDNN has no bf16 on this CPU\n");
         skip();
+    }
+}
+
+/* Whole numbers, whose sums are exact in any order and any type here: each element of the result
+ * is that of plain C. Rows repeat after PERIOD, which no cut of rows is a multiple of. */
+enum { PERIOD = 61, MOST_ROWS = 601 };
+
+static float whole_at(size_t i)
+{
+    return rintf(value_at(i) * 4);
+}
+
+static Inputs make_whole(size_t n, size_t k)
+{
+    Inputs in = make(n, k, MOST_ROWS + 1);
+    for (size_t i = 0; i < n * k; i++)
+        in.w[i] = whole_at(i);
+    for (size_t i = 0; i < in.m * k; i++)
+        in.x[i] = whole_at(i % (PERIOD * k) + 7777777);
+    for (size_t i = 0; i < n; i++)
+        in.bias[i] = whole_at(i + 99) * 100;
+    kernels()->f32_to_bf16(in.narrow, in.w, n * k);
+    return in;
+}
+
+/* [PERIOD, n], without bias */
+static float *exact_of(const Inputs *in)
+{
+    float *exact = malloc(PERIOD * in->n * sizeof *exact);
+    assert_non_null(exact);
+    for (size_t r = 0; r < PERIOD; r++)
+        for (size_t i = 0; i < in->n; i++) {
+            float sum = 0;
+            for (size_t j = 0; j < in->k; j++)
+                sum += in->x[r * in->k + j] * in->w[i * in->k + j];
+            exact[r * in->n + i] = sum;
+        }
+    return exact;
+}
+
+static void check_exact(const Inputs *in, const float *exact, size_t m, bool bias)
+{
+    for (size_t r = 0; r < m; r++)
+        for (size_t i = 0; i < in->n; i++) {
+            float want = exact[r % PERIOD * in->n + i] + (bias ? in->bias[i] : 0);
+            if (!(in->y[r * in->n + i] == want))
+                fail_msg("m=%zu n=%zu k=%zu: element (%zu, %zu) is %.9g, expected %.9g", m, in->n,
+                         in->k, r, i, (double)in->y[r * in->n + i], (double)want);
+        }
+    for (size_t i = 0; i < in->n; i++)
+        assert_true(isnan(in->y[m * in->n + i]));
+}
+
+/* oneDNN's panels: one, several, a narrower last one; rows on both sides of each cut. */
+static void test_packed_panels(void **state)
+{
+    (void)state;
+    static const struct {
+        size_t n, k;
+    } shapes[] = {{64, 33}, {1100, 97}, {1300, 515}, {300, 2049}, {512, 2049}};
+    static const size_t rows[] = {1, 4, 5, 9, 63, 64, 65, 128, 129, 256, 257, 513, MOST_ROWS};
+    bool has_bf16 = true;
+    for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++) {
+        Inputs in = make_whole(shapes[s].n, shapes[s].k);
+        float *exact = exact_of(&in);
+        for (int variant = 0; variant < 12; variant++) {
+            const bool bf16 = variant % 2, bias = variant / 2 % 2;
+            const int threads = variant / 4 + 1;
+            GemmSource source = {.n = in.n,
+                                 .k = in.k,
+                                 .values = bias ? (void *)in.narrow : (void *)in.w,
+                                 .is_bf16 = bias,
+                                 .bias = bias ? in.bias : NULL};
+            GemmWeight *weight = NULL;
+            int r =
+                gemm_weight_new(bf16 ? GEMM_BF16 : GEMM_F32, GEMM_ONEDNN, &source, NULL, &weight);
+            if (bf16 && r == -ENOTSUP) {
+                has_bf16 = false;
+                continue;
+            }
+            assert_int_equal(r, 0);
+            Pool *pool = NULL;
+            Gemm *gemm = NULL;
+            assert_int_equal(pool_new(threads, &pool), 0);
+            assert_int_equal(gemm_new(pool, &gemm), 0);
+            for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+                memset(in.y, 0xff, in.m * in.n * sizeof(float));
+                assert_int_equal(gemm_run(gemm, weight, in.x, rows[i], in.y), 0);
+                check_exact(&in, exact, rows[i], bias);
+            }
+            gemm_free(gemm);
+            pool_free(pool);
+            gemm_weight_free(weight);
+        }
+        free(exact);
+        drop(&in);
+    }
+    if (!has_bf16)
+        print_message("bf16 not run: oneDNN has none on this CPU\n");
+}
+
+/* A block that oneDNN filled is used again elsewhere, where nothing may be written. */
+static void test_packed_block(void **state)
+{
+    (void)state;
+    for (int variant = 0; variant < 4; variant++) {
+        const GemmDtype dtype = variant % 2 ? GEMM_BF16 : GEMM_F32;
+        const bool bias = variant / 2;
+        Inputs in = make_whole(1100, 97);
+        float *exact = exact_of(&in);
+        GemmSource source = {.n = in.n, .k = in.k, .values = in.w, .bias = bias ? in.bias : NULL};
+        size_t bytes;
+        int r = gemm_block_bytes(dtype, GEMM_ONEDNN, &source, &bytes);
+        if (dtype == GEMM_BF16 && r == -ENOTSUP) {
+            print_message("bf16 not run: oneDNN has none on this CPU\n");
+            free(exact);
+            drop(&in);
+            continue;
+        }
+        assert_int_equal(r, 0);
+        GemmWeight *weight = NULL;
+        Pool *pool = NULL;
+        Gemm *gemm = NULL;
+        assert_int_equal(gemm_weight_new(dtype, GEMM_ONEDNN, &source, NULL, &weight), 0);
+        assert_int_equal(gemm_weight_bytes(weight), bytes);
+        void *kept = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        assert_true(kept != MAP_FAILED);
+        memcpy(kept, gemm_weight_block(weight), bytes);
+        assert_int_equal(mprotect(kept, bytes, PROT_READ), 0);
+        gemm_weight_free(weight);
+
+        const float some = 0;
+        source.values = NULL;
+        source.bias = bias ? &some : NULL;
+        assert_int_equal(gemm_weight_new(dtype, GEMM_ONEDNN, &source, kept, &weight), 0);
+        assert_int_equal(gemm_weight_bytes(weight), bytes);
+        assert_int_equal(pool_new(2, &pool), 0);
+        assert_int_equal(gemm_new(pool, &gemm), 0);
+        for (size_t m = 1; m < MOST_ROWS; m += 130) {
+            memset(in.y, 0xff, in.m * in.n * sizeof(float));
+            assert_int_equal(gemm_run(gemm, weight, in.x, m, in.y), 0);
+            check_exact(&in, exact, m, bias);
+        }
+        gemm_free(gemm);
+        pool_free(pool);
+        gemm_weight_free(weight);
+        munmap(kept, bytes);
+        free(exact);
+        drop(&in);
     }
 }
 
@@ -344,6 +494,8 @@ int main(void)
         cmocka_unit_test(test_rows),
         cmocka_unit_test(test_packed_f32),
         cmocka_unit_test(test_packed_bf16),
+        cmocka_unit_test(test_packed_panels),
+        cmocka_unit_test(test_packed_block),
         cmocka_unit_test(test_repeats),
         cmocka_unit_test(test_row),
         cmocka_unit_test(test_integers),
