@@ -2,7 +2,8 @@
  * Products with weights in panels. Many rows: units of some columns; for each piece of k the unit's
  * weights are widened into the thread's scratch (256 KB, for L2), and rows go over them a tile at a
  * time (24 KB of input, for L1); or they are used as they are where the CPU multiplies them so, in
- * blocks of pieces of its own size.
+ * blocks of pieces of its own size; or, int4, as they are and all of k at once: sums of floats that
+ * leave the registers every few groups cost more than inputs that come from L2.
  */
 #include "model/gemm_inputs.h"
 #include "model/gemm_private.h"
@@ -16,7 +17,7 @@
 enum {
     WIDE_COLUMNS = 64,
     DIRECT_COLUMNS = 256,
-    COLUMN_BYTES = 4096, /* of a column of a piece of k: 1024 f32, 2048 s16, 4096 int4 as bytes */
+    COLUMN_BYTES = 4096, /* of a column of a piece of k: 1024 f32, 2048 s16 */
     BLOCK_ROWS = 96,     /* whole groups of all CPUs: their sums are finished while in L2 */
     UNITS = 16,          /* at least, so that threads end together; needs this many rows each: */
     UNIT_ROWS = 48,
@@ -51,8 +52,7 @@ static bool is_direct(PanelsKind kind)
 /* --- many rows, weights widened --- */
 
 /* The weights of columns from `column` on, steps at .. at + n - 1, widened. tiles: of the group. */
-static void widen(const Job *job, size_t column, size_t columns, size_t at, size_t n, char *wide,
-                  float *scales)
+static void widen(const Job *job, size_t column, size_t columns, size_t at, size_t n, char *wide)
 {
     const Panels *w = job->w;
     const size_t width = job->k->tile_width, piece = COLUMN_BYTES * width;
@@ -62,9 +62,6 @@ static void widen(const Job *job, size_t column, size_t columns, size_t at, size
         if (panel >= w->panels) { /* the second half of a tile has no columns */
             for (size_t i = 0; i < COLUMN_BYTES / 4; i++)
                 memset(out + (i * width + in) * 4, 0, KERNEL_PANEL * 4);
-            for (size_t g = 0; scales && g < n / KERNEL_GROUP; g++)
-                memset(scales + (c / width * (COLUMN_BYTES / KERNEL_GROUP) + g) * width + in, 0,
-                       KERNEL_PANEL * sizeof *scales);
             continue;
         }
         const size_t first = panel * w->panel;
@@ -81,54 +78,28 @@ static void widen(const Job *job, size_t column, size_t columns, size_t at, size
             job->k->widen_s8((int16_t *)out + 2 * in, width,
                              (const int8_t *)w->values + first + at * KERNEL_PANEL, n);
             break;
-        case PANELS_Q4: {
-            const size_t groups = n / KERNEL_GROUP, all = w->steps / KERNEL_GROUP;
-            job->k->widen_q4((uint8_t *)out + 4 * in, width,
-                             (const uint8_t *)w->values + first + at / 2 * KERNEL_PANEL, groups);
-            const uint16_t *scale =
-                w->group_scale + (panel * all + at / KERNEL_GROUP) * KERNEL_PANEL;
-            for (size_t g = 0; g < groups; g++)
-                kernels()->bf16_to_f32(
-                    scales + (c / width * (COLUMN_BYTES / KERNEL_GROUP) + g) * width + in,
-                    scale + g * KERNEL_PANEL, KERNEL_PANEL);
-            break;
-        }
         default: /* is_direct */
             break;
         }
     }
 }
 
-/* The widened weights of a tile's columns. */
-typedef struct TileWeights {
-    const void *values;
-    const float *scales; /* PANELS_Q4 */
-} TileWeights;
-
 /* y [tile_rows, tile_width] of input rows from `row` on; steps at .. at + n - 1. x: the first of
  * them, where inputs are floats. */
-static void tile(const Job *job, const float *x, size_t row, const TileWeights *w, size_t at,
-                 size_t n, float *y, size_t y_stride)
+static void tile(const Job *job, const float *x, size_t row, const char *wide, size_t at, size_t n,
+                 float *y, size_t y_stride)
 {
     const GemmKernels *k = job->k;
     const GemmInputs *in = &job->in;
-    const size_t rows = in->interleave, groups = in->steps / KERNEL_GROUP;
     switch (job->w->kind) {
     case PANELS_F32:
     case PANELS_BF16:
-        k->tile_f32(y, y_stride, x, job->w->k, w->values, n, at == 0);
+        k->tile_f32(y, y_stride, x, job->w->k, (const float *)wide, n, at == 0);
         break;
     case PANELS_S8:
-        k->tile_s8((int32_t *)y, y_stride, in->s16 + row * in->steps + at * rows, w->values, n,
-                   at == 0);
+        k->tile_s8((int32_t *)y, y_stride, in->s16 + row * in->steps + at * in->interleave,
+                   (const int16_t *)wide, n, at == 0);
         break;
-    case PANELS_Q4: {
-        const size_t group = row * groups + at / KERNEL_GROUP * rows;
-        KernelQ4Rows of = {in->s8 + row * in->steps + at * rows, in->offset + group,
-                           in->row_scale + group};
-        k->tile_q4(y, y_stride, &of, w->values, w->scales, n / KERNEL_GROUP, at == 0);
-        break;
-    }
     default: /* is_direct */
         break;
     }
@@ -156,17 +127,16 @@ static void unit(void *user, size_t item, int thread)
     const size_t to = job->m - row < job->rows ? job->m : row + job->rows;
     const size_t whole = (columns + width - 1) / width * width;
     const bool floats = is_float(w->kind);
-    const size_t piece = COLUMN_BYTES / (floats ? 4 : w->kind == PANELS_Q4 ? 1 : 2);
+    const size_t piece = COLUMN_BYTES / (floats ? 4 : 2);
     const size_t steps = floats ? w->k : w->steps;
     char *wide = job->wide[thread].data;
-    float *scales = (float *)(wide + COLUMN_BYTES * WIDE_COLUMNS);
-    float *padded = scales + COLUMN_BYTES / KERNEL_GROUP * WIDE_COLUMNS;
+    float *padded = (float *)(wide + COLUMN_BYTES * WIDE_COLUMNS);
     float part[KERNEL_TILE_ROWS * KERNEL_TILE_WIDTH];
 
     for (size_t at = 0; at < steps; at += piece) {
         const size_t n = steps - at < piece ? steps - at : piece;
         const bool last = at + n == steps;
-        widen(job, column, whole, at, n, wide, w->kind == PANELS_Q4 ? scales : NULL);
+        widen(job, column, whole, at, n, wide);
         for (size_t r = row; r < to; r += R) {
             const size_t rows = to - r < R ? to - r : R;
             const float *x = job->x + r * w->k + at;
@@ -176,26 +146,68 @@ static void unit(void *user, size_t item, int thread)
                     memcpy(padded + i * n, x + (i < rows ? i : 0) * w->k, n * sizeof *x);
             }
             for (size_t c = 0; c < columns; c += width) {
-                const TileWeights tile_w = {wide + c * COLUMN_BYTES,
-                                            scales + c * (COLUMN_BYTES / KERNEL_GROUP)};
+                const char *tile_w = wide + c * COLUMN_BYTES;
                 float *y = job->y + r * w->n + column + c;
                 const size_t inside = columns - c < width ? columns - c : width;
                 if (rows == R && inside == width) {
-                    tile(job, x, r, &tile_w, at, n, y, w->n);
+                    tile(job, x, r, tile_w, at, n, y, w->n);
                     continue;
                 }
                 for (size_t i = 0; at > 0 && i < rows; i++)
                     memcpy(part + i * width, y + i * w->n, inside * sizeof *y);
                 if (floats && rows < R)
-                    job->k->tile_f32(part, width, padded, n, tile_w.values, n, at == 0);
+                    job->k->tile_f32(part, width, padded, n, (const float *)tile_w, n, at == 0);
                 else
-                    tile(job, x, r, &tile_w, at, n, part, width);
+                    tile(job, x, r, tile_w, at, n, part, width);
                 for (size_t i = 0; i < rows; i++)
                     memcpy(y + i * w->n, part + i * width, inside * sizeof *y);
             }
             if (last)
                 finish(job, r, rows, column, columns);
         }
+    }
+}
+
+/* --- many rows, int4: as they are packed, and all of k at once --- */
+
+static void q4_tile(const Job *job, size_t row, size_t column, float *y, size_t y_stride)
+{
+    const Panels *w = job->w;
+    const GemmInputs *in = &job->in;
+    const size_t groups = w->steps / KERNEL_GROUP, panel = column / KERNEL_PANEL;
+    const KernelQ4Rows x = {in->s8 + row * w->steps, in->offset + row * groups,
+                            in->row_scale + row * groups};
+    /* A second panel that is not there: the first again, for columns that nobody takes. */
+    job->k->tile_q4(y, y_stride, &x, (const uint8_t *)w->values + panel * w->panel,
+                    w->group_scale + panel * groups * KERNEL_PANEL,
+                    panel + 1 < w->panels ? groups : 0, groups);
+}
+
+static void q4_unit(void *user, size_t item, int thread)
+{
+    const Job *job = user;
+    const Panels *w = job->w;
+    const size_t R = job->k->q4_rows, width = job->k->tile_width;
+    const size_t column = item % job->groups * job->group, row = item / job->groups * job->rows;
+    const size_t columns = w->n - column < job->group ? w->n - column : job->group;
+    const size_t to = job->m - row < job->rows ? job->m : row + job->rows;
+    float part[KERNEL_TILE_ROWS * KERNEL_TILE_WIDTH];
+    (void)thread;
+
+    for (size_t r = row; r < to; r += R) {
+        const size_t rows = to - r < R ? to - r : R;
+        for (size_t c = 0; c < columns; c += width) {
+            float *y = job->y + r * w->n + column + c;
+            const size_t inside = columns - c < width ? columns - c : width;
+            if (rows == R && inside == width) {
+                q4_tile(job, r, column + c, y, w->n);
+                continue;
+            }
+            q4_tile(job, r, column + c, part, width);
+            for (size_t i = 0; i < rows; i++)
+                memcpy(y + i * w->n, part + i * width, inside * sizeof *y);
+        }
+        finish(job, r, rows, column, columns);
     }
 }
 
@@ -279,9 +291,7 @@ static void direct_unit(void *user, size_t item, int thread)
 /* The scratch of widened weights. */
 static int need_wide(Gemm *g)
 {
-    const size_t bytes = COLUMN_BYTES * WIDE_COLUMNS +
-                         COLUMN_BYTES / KERNEL_GROUP * WIDE_COLUMNS * sizeof(float) +
-                         KERNEL_TILE_ROWS * COLUMN_BYTES;
+    const size_t bytes = COLUMN_BYTES * WIDE_COLUMNS + KERNEL_TILE_ROWS * COLUMN_BYTES;
     for (int i = 0; i < pool_threads(g->pool); i++)
         if (!gemm_scratch_need(&g->wide[i], bytes))
             return -ENOMEM;
@@ -292,9 +302,10 @@ static int run_many(Gemm *g, Job *job)
 {
     const Panels *w = job->w;
     const bool direct = is_direct(w->kind);
-    const size_t R = direct ? job->k->dot_rows : job->k->tile_rows;
+    const bool q4 = w->kind == PANELS_Q4;
+    const size_t R = direct ? job->k->dot_rows : q4 ? job->k->q4_rows : job->k->tile_rows;
     const size_t most = direct ? job->k->dot_unit_rows : SIZE_MAX;
-    int r = direct ? 0 : need_wide(g);
+    int r = direct || q4 ? 0 : need_wide(g);
     if (r == 0 && gemm_inputs_wanted(w->kind))
         r = gemm_inputs_make(g, w, job->x, job->m, R, direct ? job->k->dot_bytes : sizeof(int32_t),
                              &job->in);
@@ -308,7 +319,10 @@ static int run_many(Gemm *g, Job *job)
     job->rows = job->rows < UNIT_ROWS ? UNIT_ROWS : job->rows > most ? most : job->rows;
     job->rows = (job->rows + R - 1) / R * R;
     pool_run(g->pool, job->groups * ((job->m + job->rows - 1) / job->rows),
-             direct ? direct_unit : unit, job);
+             direct ? direct_unit
+             : q4   ? q4_unit
+                    : unit,
+             job);
     return 0;
 }
 

@@ -37,13 +37,6 @@ static unsigned q4_at(const uint8_t *panel, size_t i, size_t c)
     return i / 4 % 2 ? both >> 4 : both & 15;
 }
 
-static void plain_widen_q4(uint8_t *out, size_t width, const uint8_t *panel, size_t groups)
-{
-    for (size_t i = 0; i < groups * KERNEL_GROUP; i++)
-        for (size_t c = 0; c < KERNEL_PANEL; c++)
-            out[(i / 4 * width + c) * 4 + i % 4] = (uint8_t)q4_at(panel, i, c);
-}
-
 static void plain_tile_f32(float *y, size_t y_stride, const float *x, size_t x_stride,
                            const float *w, size_t k, bool first)
 {
@@ -69,17 +62,19 @@ static void plain_tile_s8(int32_t *y, size_t y_stride, const int16_t *x, const i
 }
 
 static void plain_tile_q4(float *y, size_t y_stride, const KernelQ4Rows *x, const uint8_t *w,
-                          const float *scale, size_t groups, bool first)
+                          const uint16_t *scale, size_t panel, size_t groups)
 {
+    (void)panel; /* a tile is one */
     for (size_t r = 0; r < ROWS; r++)
         for (size_t c = 0; c < WIDTH; c++) {
-            float sum = first ? 0 : y[r * y_stride + c];
+            float sum = 0;
             for (size_t g = 0; g < groups; g++) {
                 int32_t of_group = 0;
                 for (size_t i = g * KERNEL_GROUP; i < (g + 1) * KERNEL_GROUP; i++)
-                    of_group += x->values[(i / 4 * ROWS + r) * 4 + i % 4] *
-                                (w[(i / 4 * WIDTH + c) * 4 + i % 4] - 8);
-                sum = fmaf(x->scale[g * ROWS + r] * scale[g * WIDTH + c], (float)of_group, sum);
+                    of_group +=
+                        x->values[(i / 4 * ROWS + r) * 4 + i % 4] * ((int)q4_at(w, i, c) - 8);
+                float of_w = kernel_bf16(scale[g * KERNEL_PANEL + c]);
+                sum = fmaf(x->scale[g * ROWS + r] * of_w, (float)of_group, sum);
             }
             y[r * y_stride + c] = sum;
         }
@@ -172,10 +167,10 @@ static void plain_round_s8(int8_t *y, const float *x, size_t n, float factor)
 const GemmKernels gemm_kernels_plain = {
     .tile_rows = ROWS,
     .tile_width = WIDTH,
+    .q4_rows = ROWS,
     .widen_f32 = plain_widen_f32,
     .widen_bf16 = plain_widen_bf16,
     .widen_s8 = plain_widen_s8,
-    .widen_q4 = plain_widen_q4,
     .tile_f32 = plain_tile_f32,
     .tile_s8 = plain_tile_s8,
     .tile_q4 = plain_tile_q4,

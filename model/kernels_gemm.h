@@ -1,8 +1,9 @@
 /*
  * The inner loops of products with weights in panels (panels.h). A product runs in tiles of
  * tile_rows inputs by tile_width columns; the part of the weights that a tile needs is first
- * widened into scratch that stays in L2, and is used for all rows. Few rows read the packed weights
- * themselves: up to six at once, which is bound by memory, and a panel again from cache for more.
+ * widened into scratch that stays in L2, and is used for all rows; int4 is widened in registers.
+ * Few rows read the packed weights themselves: up to six at once, which is bound by memory, and a
+ * panel again from cache for more.
  *
  * Sums run over k in rising order with one accumulator an element, also where k is cut into pieces,
  * so a row's result has the same bits in a tile, alone, and in every number of threads. Integer
@@ -51,13 +52,12 @@ typedef struct KernelDotBlock {
 
 typedef struct GemmKernels {
     size_t tile_rows, tile_width;
+    size_t q4_rows; /* of a tile of int4 */
 
-    /* k steps of one panel -> out, `width` columns apart: f32 [k][width], s16 [k / 2][width][2],
-     * u8 0..15 [k / 4][width][4] */
+    /* k steps of one panel -> out, `width` columns apart: f32 [k][width], s16 [k / 2][width][2] */
     void (*widen_f32)(float *out, size_t width, const float *panel, size_t k);
     void (*widen_bf16)(float *out, size_t width, const uint16_t *panel, size_t k);
     void (*widen_s8)(int16_t *out, size_t width, const int8_t *panel, size_t k);
-    void (*widen_q4)(uint8_t *out, size_t width, const uint8_t *panel, size_t groups);
 
     /* y [tile_rows, tile_width], rows y_stride apart, (first: =, else +=) x . w; w as widened. */
     void (*tile_f32)(float *y, size_t y_stride, const float *x, size_t x_stride, const float *w,
@@ -65,9 +65,10 @@ typedef struct GemmKernels {
     /* x [k / 2][tile_rows][2] */
     void (*tile_s8)(int32_t *y, size_t y_stride, const int16_t *x, const int16_t *w, size_t k,
                     bool first);
-    /* scale [groups][tile_width] */
+    /* y [q4_rows, tile_width] = x . w, weights and scales as they are packed: a tile's second panel
+     * is `panel` groups behind its first */
     void (*tile_q4)(float *y, size_t y_stride, const KernelQ4Rows *x, const uint8_t *w,
-                    const float *scale, size_t groups, bool first);
+                    const uint16_t *scale, size_t panel, size_t groups);
 
     /* y [m][(to - from) * KERNEL_PANEL], rows y_stride apart: the columns of panels from .. to - 1;
      * m <= KERNEL_FEW. panel: elements of one. x of f32 and bf16: rows of floats; of s8: rows of

@@ -48,17 +48,6 @@ static void body_widen_s8(int16_t *out, size_t width, const int8_t *panel, size_
                     I_WIDEN8(panel + i * KERNEL_PANEL + v * 2 * VEC_N));
 }
 
-static void body_widen_q4(uint8_t *out, size_t width, const uint8_t *panel, size_t groups)
-{
-    const size_t step = 4 * KERNEL_PANEL;
-    for (size_t p = 0; p < groups * (KERNEL_GROUP / 8); p++)
-        for (size_t v = 0; v < GEMM_VECS; v++) {
-            IVEC both = I_LOAD(panel + p * step + v * 4 * VEC_N);
-            I_STORE(out + 2 * p * 4 * width + v * 4 * VEC_N, I_LOW4(both));
-            I_STORE(out + (2 * p + 1) * 4 * width + v * 4 * VEC_N, I_HIGH4(both));
-        }
-}
-
 /* --- tiles --- */
 
 #define TILE_R (VEC_N == 8 ? 6 : 12)
@@ -116,41 +105,66 @@ static void body_tile_s8(int32_t *y, size_t y_stride, const int16_t *x, const in
     }
 }
 
-/* A group's sums fit s16: 16 products of at most 15 * 127 a lane. */
+/* A group's sums fit s16: 16 products of at most 15 * 127 a lane. The sums over all groups stay in
+ * registers beside those of a group, 12 and 12 of 32: what a group costs beyond its 8 products a
+ * sum is one conversion, one product of scales and one FMA. */
+#define Q4_R 6
+
 static void body_tile_q4(float *y, size_t y_stride, const KernelQ4Rows *x, const uint8_t *w,
-                         const float *scale, size_t groups, bool first)
+                         const uint16_t *scale, size_t panel, size_t groups)
 {
-    if (first)
-        for (size_t r = 0; r < TILE_R; r++) {
-            V_STORE(y + r * y_stride, V_ZERO());
-            V_STORE(y + r * y_stride + VEC_N, V_ZERO());
-        }
+    /* The second vector: of the same panel, or of the next. */
+    const uint8_t *next_w =
+        w + (GEMM_VECS == 2 ? 4 * VEC_N : panel * KERNEL_PANEL * KERNEL_GROUP / 2);
+    const uint16_t *next_scale = scale + (GEMM_VECS == 2 ? VEC_N : panel * KERNEL_PANEL);
+    const int8_t *in_x = x->values;
+    const int32_t *offset = x->offset;
+    const float *scale_x = x->scale;
+    VEC total[Q4_R][2];
+#pragma GCC unroll 6
+    for (int r = 0; r < Q4_R; r++)
+        total[r][0] = total[r][1] = V_ZERO();
     for (size_t g = 0; g < groups; g++) {
-        IVEC sum[TILE_R][2];
-#pragma GCC unroll 12
-        for (int r = 0; r < TILE_R; r++)
-            sum[r][0] = sum[r][1] = I_Q4_BEGIN(x->offset + g * TILE_R + r);
-        const uint8_t *in_w = w + g * KERNEL_GROUP * TILE_W;
-        const int8_t *in_x = x->values + g * KERNEL_GROUP * TILE_R;
-        for (size_t i = 0; i < KERNEL_GROUP / 4; i++) {
-            IVEC w0 = I_LOAD(in_w + i * 4 * TILE_W), w1 = I_LOAD(in_w + i * 4 * TILE_W + 4 * VEC_N);
-#pragma GCC unroll 12
-            for (int r = 0; r < TILE_R; r++) {
-                IVEC in = I_SET4(in_x + (i * TILE_R + (size_t)r) * 4);
-                sum[r][0] = I_Q4_DOT(sum[r][0], w0, in);
-                sum[r][1] = I_Q4_DOT(sum[r][1], w1, in);
+        IVEC sum[Q4_R][2];
+#pragma GCC unroll 6
+        for (int r = 0; r < Q4_R; r++)
+            sum[r][0] = sum[r][1] = I_Q4_BEGIN(offset + r);
+#pragma GCC unroll 4
+        for (int p = 0; p < KERNEL_GROUP / 8; p++)
+#pragma GCC unroll 2
+            for (int half = 0; half < 2; half++) {
+                IVEC w0 = I_LOAD(w + (size_t)p * 4 * KERNEL_PANEL);
+                IVEC w1 = I_LOAD(next_w + (size_t)p * 4 * KERNEL_PANEL);
+                w0 = half ? I_HIGH4(w0) : I_LOW4(w0);
+                w1 = half ? I_HIGH4(w1) : I_LOW4(w1);
+#pragma GCC unroll 6
+                for (int r = 0; r < Q4_R; r++) {
+                    IVEC in = I_SET4(in_x + ((size_t)(2 * p + half) * Q4_R + (size_t)r) * 4);
+                    sum[r][0] = I_Q4_DOT(sum[r][0], w0, in);
+                    sum[r][1] = I_Q4_DOT(sum[r][1], w1, in);
+                }
             }
+        VEC s0 = V_BF16(scale), s1 = V_BF16(next_scale);
+#pragma GCC unroll 6
+        for (int r = 0; r < Q4_R; r++) {
+            VEC of_x = V_SET(scale_x[r]);
+            total[r][0] =
+                V_FMA(V_MUL(of_x, s0), I_TO_V(I_Q4_END(sum[r][0], offset + r)), total[r][0]);
+            total[r][1] =
+                V_FMA(V_MUL(of_x, s1), I_TO_V(I_Q4_END(sum[r][1], offset + r)), total[r][1]);
         }
-        VEC s0 = V_LOAD(scale + g * TILE_W), s1 = V_LOAD(scale + g * TILE_W + VEC_N);
-#pragma GCC unroll 12
-        for (int r = 0; r < TILE_R; r++) {
-            const int32_t *offset = x->offset + g * TILE_R + r;
-            VEC of_x = V_SET(x->scale[g * TILE_R + (size_t)r]);
-            float *out = y + (size_t)r * y_stride;
-            V_STORE(out, V_FMA(V_MUL(of_x, s0), I_TO_V(I_Q4_END(sum[r][0], offset)), V_LOAD(out)));
-            out += VEC_N;
-            V_STORE(out, V_FMA(V_MUL(of_x, s1), I_TO_V(I_Q4_END(sum[r][1], offset)), V_LOAD(out)));
-        }
+        w += KERNEL_PANEL * KERNEL_GROUP / 2;
+        next_w += KERNEL_PANEL * KERNEL_GROUP / 2;
+        scale += KERNEL_PANEL;
+        next_scale += KERNEL_PANEL;
+        in_x += KERNEL_GROUP * Q4_R;
+        offset += Q4_R;
+        scale_x += Q4_R;
+    }
+#pragma GCC unroll 6
+    for (int r = 0; r < Q4_R; r++) {
+        V_STORE(y + (size_t)r * y_stride, total[r][0]);
+        V_STORE(y + (size_t)r * y_stride + VEC_N, total[r][1]);
     }
 }
 
@@ -492,9 +506,8 @@ static void body_round_s8(int8_t *y, const float *x, size_t n, float factor)
 }
 
 #define BODY_GEMM                                                                                  \
-    .tile_rows = TILE_R, .tile_width = TILE_W, .widen_f32 = body_widen_f32,                        \
-    .widen_bf16 = body_widen_bf16, .widen_s8 = body_widen_s8, .widen_q4 = body_widen_q4,           \
-    .tile_f32 = body_tile_f32, .tile_s8 = body_tile_s8, .tile_q4 = body_tile_q4,                   \
-    .few_f32 = body_few_f32, .few_bf16 = body_few_bf16, .few_s8 = body_few_s8,                     \
-    .few_q4 = body_few_q4, .finish_s8 = body_finish_s8, .largest = body_largest,                   \
-    .round_s8 = body_round_s8
+    .tile_rows = TILE_R, .tile_width = TILE_W, .q4_rows = Q4_R, .widen_f32 = body_widen_f32,       \
+    .widen_bf16 = body_widen_bf16, .widen_s8 = body_widen_s8, .tile_f32 = body_tile_f32,           \
+    .tile_s8 = body_tile_s8, .tile_q4 = body_tile_q4, .few_f32 = body_few_f32,                     \
+    .few_bf16 = body_few_bf16, .few_s8 = body_few_s8, .few_q4 = body_few_q4,                       \
+    .finish_s8 = body_finish_s8, .largest = body_largest, .round_s8 = body_round_s8
