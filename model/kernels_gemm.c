@@ -164,6 +164,52 @@ static void plain_round_s8(int8_t *y, const float *x, size_t n, float factor)
         y[i] = (int8_t)rintf(x[i] * factor);
 }
 
+/* x of -8..7, or NaN. */
+static float round_4(float x)
+{
+    const float magic = 12582912.0f; /* 1.5 * 2^23: what is added to it has no fraction left */
+    float q = (x + magic) - magic;
+    q = q < -8.0f ? -8.0f : q;
+    return q > 7.0f ? 7.0f : q;
+}
+
+/*
+ * Each column: of the factors (8 +- 0.8) / (largest value, which becomes -8) the one whose rounded
+ * values q fit the column best once their scale is the least squares one, d = sum x q / sum q^2:
+ * the error is sum x^2 - (sum x q)^2 / sum q^2. A column of nothing (its squares are 0), or with
+ * NaN or infinity, has a scale of 0.
+ */
+static void plain_pack_q4(uint8_t *out, float *scale, const float *values)
+{
+    enum { W = KERNEL_PANEL, G = KERNEL_GROUP };
+    for (size_t c = 0; c < W; c++) {
+        float largest = 0, best = 0, factor = 0, d = 0;
+        for (size_t i = 0; i < G; i++)
+            if (fabsf(values[i * W + c]) > fabsf(largest))
+                largest = values[i * W + c];
+        for (int t = 0; t < KERNEL_CANDIDATES; t++) {
+            const float try = -(8.0f + 0.2f * (float)(t - KERNEL_CANDIDATES / 2)) / largest;
+            float xq = 0, qq = 0;
+            for (size_t i = 0; i < G; i++) {
+                float q = round_4(values[i * W + c] * try);
+                xq += values[i * W + c] * q;
+                qq += q * q;
+            }
+            if (xq * xq / qq > best) {
+                best = xq * xq / qq;
+                d = xq / qq;
+                factor = try;
+            }
+        }
+        scale[c] = d;
+        for (size_t i = 0; i < G; i++) {
+            int q = (int)fmaxf(round_4(values[i * W + c] * factor), -8.0f) + 8;
+            uint8_t *byte = out + (i / 8 * W + c) * 4 + i % 4;
+            *byte = (uint8_t)(i / 4 % 2 ? *byte | q << 4 : q);
+        }
+    }
+}
+
 const GemmKernels gemm_kernels_plain = {
     .tile_rows = ROWS,
     .tile_width = WIDTH,
@@ -181,4 +227,5 @@ const GemmKernels gemm_kernels_plain = {
     .finish_s8 = plain_finish_s8,
     .largest = plain_largest,
     .round_s8 = plain_round_s8,
+    .pack_q4 = plain_pack_q4,
 };

@@ -20,6 +20,7 @@ enum {
     KERNEL_PANEL = 16,     /* columns of a panel */
     KERNEL_DOT_PANEL = 32, /* of one of PANELS_PAIRS and PANELS_U8 */
     KERNEL_GROUP = 32,     /* k of one int4 scale */
+    KERNEL_CANDIDATES = 9, /* scales tried for a group of int4 */
     KERNEL_FEW = 12,
     KERNEL_TILE_ROWS = 12, /* the most of any CPU */
     KERNEL_TILE_WIDTH = 32,
@@ -102,6 +103,9 @@ typedef struct GemmKernels {
     void (*finish_s8)(float *y, size_t n, float row_scale, const float *scale);
     /* The largest |x|; NaN and infinities give one that is not finite. */
     float (*largest)(const float *x, size_t n);
+    /* values [KERNEL_GROUP][KERNEL_PANEL] -> a block of PANELS_Q4, and each column's scale: all
+     * CPUs give the same bits */
+    void (*pack_q4)(uint8_t *out, float *scale, const float *values);
     /* round(x * factor), to nearest, ties to even; |x * factor| <= 127 */
     void (*round_s8)(int8_t *y, const float *x, size_t n, float factor);
 } GemmKernels;

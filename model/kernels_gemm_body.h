@@ -505,9 +505,91 @@ static void body_round_s8(int8_t *y, const float *x, size_t n, float factor)
         y[i] = (int8_t)rintf(x[i] * factor);
 }
 
+static inline VEC body_round_4(VEC x)
+{
+    const VEC magic = V_SET(12582912.0f);
+    return V_MIN(V_SET(7.0f), V_MAX(V_SET(-8.0f), V_SUB(V_ADD(x, magic), magic)));
+}
+
+/* The largest of each of VEC_N columns by magnitude, the first of equal ones. */
+static inline void body_pack_largest(float *largest, const float *values)
+{
+    VEC high = V_ZERO(), low = V_ZERO();
+    for (size_t i = 0; i < KERNEL_GROUP; i++) {
+        VEC x = V_LOAD(values + i * KERNEL_PANEL);
+        high = V_MAX(x, high);
+        low = V_MIN(x, low);
+    }
+    float above[VEC_N], below[VEC_N];
+    V_STORE(above, high);
+    V_STORE(below, low);
+    for (size_t c = 0; c < VEC_N; c++) {
+        largest[c] = above[c] > -below[c] ? above[c] : below[c];
+        for (size_t i = 0; above[c] == -below[c] && i < KERNEL_GROUP; i++)
+            if (fabsf(values[i * KERNEL_PANEL + c]) == above[c]) {
+                largest[c] = values[i * KERNEL_PANEL + c];
+                break;
+            }
+    }
+}
+
+static inline void body_pack_columns(uint8_t *out, float *scale, const float *values)
+{
+    float largest[VEC_N], best[VEC_N] = {0}, factor[VEC_N] = {0};
+    body_pack_largest(largest, values);
+    V_STORE(scale, V_ZERO());
+    for (int t = 0; t < KERNEL_CANDIDATES; t++) {
+        const VEC try =
+            V_DIV(V_SET(-(8.0f + 0.2f * (float)(t - KERNEL_CANDIDATES / 2))), V_LOAD(largest));
+        VEC xq = V_ZERO(), qq = V_ZERO();
+        for (size_t i = 0; i < KERNEL_GROUP; i++) {
+            VEC x = V_LOAD(values + i * KERNEL_PANEL), q = body_round_4(V_MUL(x, try));
+            xq = V_ADD(xq, V_MUL(x, q));
+            qq = V_ADD(qq, V_MUL(q, q));
+        }
+        float fit[VEC_N], d[VEC_N], tried[VEC_N];
+        V_STORE(fit, V_DIV(V_MUL(xq, xq), qq)); /* NaN is not better */
+        V_STORE(d, V_DIV(xq, qq));
+        V_STORE(tried, try);
+        for (size_t c = 0; c < VEC_N; c++)
+            if (fit[c] > best[c]) {
+                best[c] = fit[c];
+                scale[c] = d[c];
+                factor[c] = tried[c];
+            }
+    }
+    for (size_t p = 0; p < KERNEL_GROUP / 8; p++) {
+        VEC byte[4];
+#pragma GCC unroll 4
+        for (size_t j = 0; j < 4; j++) {
+            const float *at = values + (8 * p + j) * KERNEL_PANEL;
+            VEC low = body_round_4(V_MUL(V_LOAD(at), V_LOAD(factor)));
+            VEC high = body_round_4(V_MUL(V_LOAD(at + 4 * KERNEL_PANEL), V_LOAD(factor)));
+            /* NaN: -8, as in the definition. */
+            low = V_ADD(V_MAX(low, V_SET(-8.0f)), V_SET(8.0f));
+            high = V_ADD(V_MAX(high, V_SET(-8.0f)), V_SET(8.0f));
+            byte[j] = V_FMA(high, V_SET(16.0f), low);
+        }
+        /* f32 holds two bytes exactly. */
+        uint32_t lower[VEC_N], upper[VEC_N];
+        I_STORE(lower, V_TO_I(V_FMA(byte[1], V_SET(256.0f), byte[0])));
+        I_STORE(upper, V_TO_I(V_FMA(byte[3], V_SET(256.0f), byte[2])));
+        for (size_t c = 0; c < VEC_N; c++)
+            lower[c] |= upper[c] << 16;
+        memcpy(out + p * 4 * KERNEL_PANEL, lower, sizeof lower);
+    }
+}
+
+static void body_pack_q4(uint8_t *out, float *scale, const float *values)
+{
+    for (size_t v = 0; v < GEMM_VECS; v++)
+        body_pack_columns(out + v * 4 * VEC_N, scale + v * VEC_N, values + v * VEC_N);
+}
+
 #define BODY_GEMM                                                                                  \
     .tile_rows = TILE_R, .tile_width = TILE_W, .q4_rows = Q4_R, .widen_f32 = body_widen_f32,       \
     .widen_bf16 = body_widen_bf16, .widen_s8 = body_widen_s8, .tile_f32 = body_tile_f32,           \
     .tile_s8 = body_tile_s8, .tile_q4 = body_tile_q4, .few_f32 = body_few_f32,                     \
     .few_bf16 = body_few_bf16, .few_s8 = body_few_s8, .few_q4 = body_few_q4,                       \
-    .finish_s8 = body_finish_s8, .largest = body_largest, .round_s8 = body_round_s8
+    .finish_s8 = body_finish_s8, .largest = body_largest, .round_s8 = body_round_s8,               \
+    .pack_q4 = body_pack_q4

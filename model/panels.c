@@ -12,7 +12,6 @@ enum {
     W = KERNEL_PANEL,
     G = KERNEL_GROUP,
     GROUP_BYTES = W * G / 2,
-    CANDIDATES = 9, /* scales tried for a group of int4 */
 };
 
 static bool part(size_t *at, size_t bytes)
@@ -81,56 +80,6 @@ static void pack_bytes(const float *values, size_t steps, size_t width, size_t t
                 (uint8_t)((int)rintf(values[i * width + c] * factor[c]) + above);
 }
 
-/* x of -8..7, without branches, so that the compiler takes several columns at once. */
-static inline float round_4(float x)
-{
-    const float magic = 12582912.0f; /* 1.5 * 2^23: what is added to it has no fraction left */
-    float q = (x + magic) - magic;
-    q = q < -8.0f ? -8.0f : q;
-    return q > 7.0f ? 7.0f : q;
-}
-
-/*
- * One group [32][16]. Each column: of the factors (8 +- 0.8) / (largest value, which becomes -8)
- * the one whose rounded values q fit the column best once their scale is the least squares one,
- * d = sum x q / sum q^2: the error is sum x^2 - (sum x q)^2 / sum q^2.
- */
-static void pack_q4(const float *values, uint8_t *out, uint16_t *scale)
-{
-    float largest[W] = {0}, best[W] = {0}, factor[W] = {0}, d[W] = {0};
-    for (size_t i = 0; i < G; i++)
-        for (size_t c = 0; c < W; c++)
-            if (fabsf(values[i * W + c]) > fabsf(largest[c]))
-                largest[c] = values[i * W + c];
-    for (int t = 0; t < CANDIDATES; t++) {
-        float try[W], xq[W] = {0}, qq[W] = {0};
-        for (size_t c = 0; c < W; c++)
-            try[c] = fabsf(largest[c]) > 1e-30f
-                         ? -(8.0f + 0.2f * (float)(t - CANDIDATES / 2)) / largest[c]
-                         : 0;
-        for (size_t i = 0; i < G; i++)
-            for (size_t c = 0; c < W; c++) {
-                float q = round_4(values[i * W + c] * try[c]);
-                xq[c] += values[i * W + c] * q;
-                qq[c] += q * q;
-            }
-        for (size_t c = 0; c < W; c++)
-            if (qq[c] > 0 && xq[c] * xq[c] / qq[c] > best[c]) {
-                best[c] = xq[c] * xq[c] / qq[c];
-                d[c] = xq[c] / qq[c];
-                factor[c] = try[c];
-            }
-    }
-    kernels()->f32_to_bf16(scale, d, W);
-    for (size_t p = 0; p < G / 8; p++)
-        for (size_t c = 0; c < W; c++)
-            for (size_t j = 0; j < 4; j++) {
-                float low = round_4(values[(8 * p + j) * W + c] * factor[c]);
-                float high = round_4(values[(8 * p + 4 + j) * W + c] * factor[c]);
-                out[(p * W + c) * 4 + j] = (uint8_t)((int)low + 8) | (uint8_t)((int)high + 8) << 4;
-            }
-}
-
 int panels_pack(const Panels *p, const void *rows, bool is_bf16, const float *bias)
 {
     const size_t width = p->width;
@@ -174,9 +123,11 @@ int panels_pack(const Panels *p, const void *rows, bool is_bf16, const float *bi
         }
         case PANELS_Q4:
             for (size_t g = 0; g < p->steps / G; g++) {
-                size_t at = i * (p->steps / G) + g;
-                pack_q4(values + g * G * W, (uint8_t *)block + at * GROUP_BYTES,
-                        (uint16_t *)(uintptr_t)p->group_scale + at * W);
+                const size_t at = i * (p->steps / G) + g;
+                float scale[W];
+                kernels()->gemm->pack_q4((uint8_t *)block + at * GROUP_BYTES, scale,
+                                         values + g * G * W);
+                kernels()->f32_to_bf16((uint16_t *)(uintptr_t)p->group_scale + at * W, scale, W);
             }
             break;
         }

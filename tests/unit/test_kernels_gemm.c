@@ -392,6 +392,47 @@ static void test_rounding(void **user)
         }
 }
 
+/* Quantising gives the same bits on all CPUs, whatever a column holds. */
+static void test_pack_q4(void **user)
+{
+    (void)user;
+    enum { W = KERNEL_PANEL, BYTES = KERNEL_PANEL * KERNEL_GROUP / 2 };
+    Version all[KERNEL_CPUS + 1];
+    const size_t n = versions(all);
+    for (int round = 0; round < 200; round++) {
+        float values[KERNEL_GROUP * W], scale[W], want_scale[W];
+        uint8_t got[BYTES], want[BYTES];
+        for (size_t i = 0; i < KERNEL_GROUP * W; i++) {
+            float x = value() * 0.03f, magnitude = fabsf(value());
+            values[i] = kernel_bf16(kernel_to_bf16(x * magnitude));
+        }
+        for (size_t i = 0; i < KERNEL_GROUP; i++) {
+            float *row = values + i * W;
+            row[round % W] = 0;
+            row[(round + 1) % W] = (float)(int)(next() % 16) - 8;         /* many equal ones */
+            row[(round + 2) % W] = value() * 5e-31f * (float)(round % 4); /* squares are 0 */
+            row[(round + 3) % W] = value() * 1e19f;                       /* sums overflow */
+        }
+        /* The largest of both signs, and any of them first. */
+        values[next() % 16 * W + (round + 4) % W] = 1;
+        values[next() % 32 * W + (round + 4) % W] = -1;
+        values[next() % 32 * W + (round + 5) % W] = NAN;
+        values[next() % 32 * W + (round + 6) % W] = -INFINITY;
+        all[0].k->pack_q4(want, want_scale, values);
+        assert_true(want_scale[(round + 6) % W] == 0 && want_scale[round % W] == 0);
+        assert_true(want_scale[(round + 4) % W] != 0);
+        for (size_t v = 1; v < n; v++) {
+            memset(got, 0x55, sizeof got);
+            all[v].k->pack_q4(got, scale, values);
+            for (size_t c = 0; c < W; c++)
+                if (memcmp(&scale[c], &want_scale[c], sizeof *scale) != 0)
+                    fail_msg("pack_q4 of %s: scale %zu of round %d is %.9g, expected %.9g",
+                             all[v].name, c, round, (double)scale[c], (double)want_scale[c]);
+            assert_memory_equal(got, want, sizeof want);
+        }
+    }
+}
+
 /* What is packed comes back within half a step of its scale, and the scale is the best. */
 static void test_panels(void **user)
 {
@@ -459,9 +500,9 @@ static void test_panels(void **user)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_s8),     cmocka_unit_test(test_q4),
-        cmocka_unit_test(test_floats), cmocka_unit_test(test_rounding),
-        cmocka_unit_test(test_panels),
+        cmocka_unit_test(test_s8),      cmocka_unit_test(test_q4),
+        cmocka_unit_test(test_floats),  cmocka_unit_test(test_rounding),
+        cmocka_unit_test(test_pack_q4), cmocka_unit_test(test_panels),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
