@@ -5,7 +5,8 @@
  * object a line with "seconds" (wall), "cpu_s" (of this process) and "steal" (share of the
  * machine's time that the host took), and what the command adds. limits | gemm M | gemm_vit M |
  * prefill N | depth D N | vit GRIDS HEIGHT WIDTH | decode SEQUENCES STEPS CONTEXT | plain TEXT |
- * grammar TEXT | memory CONTEXT | logits ID ... (not timed: the values behind these tokens) | quit
+ * grammar TEXT | memory CONTEXT | logits ID ... (not timed: the values behind these tokens) |
+ * see HEIGHT WIDTH (nor that: the first 16 values of each visual token of one grid) | quit
  */
 #include "bench/limits.h"
 
@@ -13,6 +14,7 @@
 #include "base/str.h"
 #include "model/engine_private.h"
 #include "model/kernels.h"
+#include "model/patches.h"
 #include "model/timeline.h"
 
 #include <assert.h>
@@ -203,6 +205,37 @@ static int print_logits(Bench *b, const char *text)
         return fail("logits", &err);
     for (int i = 0; i < b->engine->hparams.text.vocab; i++)
         printf("%s%.6g", i ? "," : "{\"values\":[", (double)logits[i]);
+    printf("]}\n");
+    return 0;
+}
+
+/* One grid of the pictures of bench/peers/runner.py. */
+static int print_seen(Bench *b, size_t height, size_t width)
+{
+    const Hparams *h = &b->engine->hparams;
+    const size_t bytes = height * width * 3, hidden = (size_t)h->text.hidden;
+    int32_t grid[3];
+    if (patches_grid(&h->vision, 2, (int)height, (int)width, grid) < 0)
+        return -1;
+    const size_t patches = (size_t)grid[1] * (size_t)grid[2];
+    _cleanup_free_ uint8_t *rgb = mem_new_array(2 * bytes, 1);
+    _cleanup_free_ float *pixels =
+        mem_new_aligned(patches * (size_t)hparams_patch_values(h), sizeof *pixels);
+    _cleanup_free_ float *tokens = mem_new_aligned(patches / 4 * hidden, sizeof *tokens);
+    if (!rgb || !pixels || !tokens)
+        return -1;
+    for (size_t i = 0; i < 2 * bytes; i++) {
+        uint32_t x = (uint32_t)i * 2654435761u;
+        x = (x ^ x >> 15) * 2246822519u;
+        rgb[i] = (uint8_t)(x >> 24);
+    }
+    const uint8_t *frames[2] = {rgb, rgb + bytes};
+    patches_make(&h->vision, &h->video, frames, 2, (int)height, (int)width, 0, 1, pixels);
+    if (vit_run(b->engine->vit, &b->compute, pixels, grid, tokens) < 0)
+        return -1;
+    for (size_t i = 0; i < patches / 4; i++)
+        for (size_t j = 0; j < 16; j++)
+            printf("%s%.6g", i + j ? "," : "{\"values\":[", (double)tokens[i * hidden + j]);
     printf("]}\n");
     return 0;
 }
@@ -469,6 +502,8 @@ static int run_command(Bench *b, const char *line)
         return run_prefill(b, x);
     if (strcmp(name, "logits") == 0)
         return print_logits(b, text);
+    if (strcmp(name, "see") == 0)
+        return print_seen(b, x, y);
     if (strcmp(name, "depth") == 0)
         return run_depth(b, x, y);
     if (strcmp(name, "vit") == 0)
