@@ -42,7 +42,8 @@ PEERS = {  # name: script, format
 BYTES = {"f32": 2, "bf16": 2, "int8": 1, "int4": 0.5625}  # of a weight when decoding: f32 reads bf16
 # Most that logits may differ from those in f32, of their norm: about four times what was seen.
 WRONG = {"f32": 0.001, "bf16": 0.03, "fp16": 0.03, "int8": 0.1, "q8_0": 0.1, "int4": 0.5, "q4_0": 0.5}
-PEAKS = {"bf16": ["bf16_gflops", "f32_gflops"], "int8": ["s8_gops", "s16_gops"]}
+PEAKS = {"bf16": ["bf16_gflops", "f32_gflops"], "int8": ["s8_gops", "s16_gops"],
+         "int4": ["s8_gops", "s16_gops"]}
 
 
 def form(name):
