@@ -14,7 +14,9 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-static const int64_t LOOK_US = 6 * US_PER_S; /* sender reports come within 5 s */
+/* Long enough for the rate of pictures; then until the first sender report. They are 5 s apart
+ * times 0.5 to 1.5 over 1.218 (RFC 3550, 6.3.1): 6.2 s at most. */
+static const int64_t LEAST_US = 3 * US_PER_S, MOST_US = 8 * US_PER_S;
 
 static int exit_code_of(SourceFault fault)
 {
@@ -48,6 +50,13 @@ static void take_frames(Source *source, Probe *f, int64_t *first_pts_us)
     }
 }
 
+/* begin_us: when the first picture came; 0: none did. */
+static bool looked_enough(const Probe *f, int64_t begin_us)
+{
+    const int64_t looked_us = begin_us ? clock_monotonic_us() - begin_us : 0;
+    return looked_us >= (strcmp(f->utc_source, "rtcp") == 0 ? LEAST_US : MOST_US);
+}
+
 static int look_at_stream(const ProbeSource *options, Probe *f, Error *err)
 {
     TlsTrust trust = {0};
@@ -65,18 +74,18 @@ static int look_at_stream(const ProbeSource *options, Probe *f, Error *err)
                                     .stall_us = 5 * US_PER_S,
                                     .wake_fd = wake_fd};
     Source *source = NULL;
-    int64_t first_pts_us = 0, end_us = 0;
+    int64_t first_pts_us = 0, begin_us = 0;
     SourceFault fault = SOURCE_RUNNING;
     char reason[256] = "";
     r = source_open(&source_options, &source, err);
-    while (r == 0 && fault == SOURCE_RUNNING && (!end_us || clock_monotonic_us() < end_us)) {
+    while (r == 0 && fault == SOURCE_RUNNING && !looked_enough(f, begin_us)) {
         struct pollfd item = {.fd = wake_fd, .events = POLLIN};
         uint64_t count;
         if (poll(&item, 1, 100) == 1 && read(wake_fd, &count, sizeof count) < 0 && errno != EAGAIN)
             break;
         take_frames(source, f, &first_pts_us);
-        if (f->pictures && !end_us)
-            end_us = clock_monotonic_us() + LOOK_US;
+        if (f->pictures && !begin_us)
+            begin_us = clock_monotonic_us();
         fault = source_check(source, reason, sizeof reason);
     }
     if (source) {
