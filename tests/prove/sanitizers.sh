@@ -23,7 +23,7 @@ export LSAN_OPTIONS=suppressions=$PWD/tests/prove/leaks.txt:print_suppressions=0
 export UBSAN_OPTIONS=print_stacktrace=1
 export TSAN_OPTIONS=suppressions=$PWD/tests/prove/races.txt
 
-threaded=(pool gemm attention engine locate packed_cache analyst when)
+threaded=(pool gemm gemm_amx attention attention_amx engine engine_amx locate packed_cache analyst when)
 worst=0
 for kind in "${kinds[@]}"; do
     build=$PWD/build/sanitizers/$kind
