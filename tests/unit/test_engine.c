@@ -400,7 +400,7 @@ static void test_video_cells(void **state)
     assert_int_equal(timeline_append_video(gated, &video, NULL), 0);
     assert_int_equal(timeline_next_position(gated), timeline_next_position(dense));
 
-    int32_t all[3][4 + ALL], some[3][ALL], ids[ALL];
+    int32_t all[3][4 + ALL], some[3 * ALL], ids[ALL];
     timeline_positions(dense, all[0]);
     size_t n = 0;
     for (size_t i = 0; i < ALL; i++)
@@ -409,14 +409,14 @@ static void test_video_cells(void **state)
         if (!kept[i])
             continue;
         for (size_t axis = 0; axis < 3; axis++)
-            some[0][axis * n + to] = all[axis][4 + i];
+            some[axis * n + to] = all[axis][4 + i];
         memcpy(embeds + to * hidden, tokens + i * hidden, hidden * sizeof *embeds);
         ids[to++] = engine_hparams(engine)->video_token;
     }
     append_text(by_hand, 5, 4);
-    assert_int_equal(timeline_append_embeds(by_hand, embeds, ids, some[0], n,
-                                            timeline_next_position(dense), NULL),
-                     0);
+    assert_int_equal(
+        timeline_append_embeds(by_hand, embeds, ids, some, n, timeline_next_position(dense), NULL),
+        0);
     assert_same_tokens(gated, by_hand);
     float *got = logits_of(gated), *want = logits_of(by_hand);
     assert_memory_equal(got, want, bytes);
