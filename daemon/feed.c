@@ -33,6 +33,7 @@ struct Feed {
     bool first_window;     /* none was handed on in this run */
     char hole_reason[128]; /* why the next hole is there; "": the camera was dark */
     int64_t last_frame_us; /* monotonic; 0: none yet */
+    bool left_out;         /* the last frame, as stale */
     bool ended, complete, settled;
     FeedClock first; /* of a file's first frame */
     FeedCounts counts;
@@ -388,13 +389,15 @@ int feed_frame(Feed *feed, const When__FrameInfo *info, zmq_msg_t *pixels, int64
         if (info->pts_us < feed->resume_pts_us)
             return 0; /* examined before, or on its way */
     }
-    frame.pixels = pixels_new(pixels, info->cells.data, info->cells.len);
+    /* What changed is said of the frame before, which must not have been left out. */
+    frame.pixels = pixels_new(pixels, info->cells.data, feed->left_out ? 0 : info->cells.len);
     if (!frame.pixels)
         return -ENOMEM;
     feed->counts.last_utc_us = frame.utc_us;
     int r = cutter_add(feed->cutter, &frame);
     if (r < 0)
         return r;
+    feed->left_out = r == CUTTER_STALE;
     take_windows(feed, now_us);
     return 0;
 }

@@ -144,6 +144,14 @@ static void set_state(Live *live, const char *state, const char *reason)
 
 /* --- frames --- */
 
+/* Cells of the frames that wait are said of frames before them, of which one is lost: all of them
+ * count. */
+static void held_are_whole(Live *live)
+{
+    for (size_t i = 1; i < live->n_held; i++)
+        live->held[(live->head + i) % MAX_HELD].info.cells = (ProtobufCBinaryData){0};
+}
+
 static void send_first_held(Live *live, UtcStamp stamp)
 {
     Held *held = &live->held[live->head];
@@ -155,6 +163,7 @@ static void send_first_held(Live *live, UtcStamp stamp)
         live->last_stamp = stamp;
     } else {
         live->dropped_here++; /* whend is behind: live frames do not wait */
+        held_are_whole(live);
         picture_lost(live->picture);
     }
     zmq_msg_close(&held->pixels);
@@ -217,6 +226,7 @@ static void hold(Live *live, const SourceFrame *from, const Frame *frame)
     size_t bytes = (size_t)frame->width * (size_t)frame->height * 3;
     if (zmq_msg_init_size(&held->pixels, bytes) < 0) {
         live->dropped_here++;
+        picture_lost(live->picture);
         return;
     }
     memcpy(zmq_msg_data(&held->pixels), frame->rgb, bytes);

@@ -19,7 +19,7 @@ static Scratch scratch;
 
 static bool measures(void)
 {
-    return kernels()->cpu == KERNEL_AVX512_BF16;
+    return kernels()->cpu >= KERNEL_AVX512_BF16;
 }
 
 static void read_file(char *text, size_t size)
